@@ -1,0 +1,68 @@
+"""Rules of the domain that a request can break. The class docstring is the message a person reads."""
+
+from typing import ClassVar
+
+
+class RuleViolation(Exception):
+    """The request breaks a rule."""
+
+    code: ClassVar[str] = "RULE_VIOLATION"
+
+    def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.field = field
+        super().__init__(self.message)
+
+
+class InvalidInput(RuleViolation):
+    """A value in the request is not acceptable."""
+
+    code = "VALIDATION_ERROR"
+
+
+class NotFound(RuleViolation):
+    """There is no such thing, or it is not yours."""
+
+    code = "NOT_FOUND"
+
+
+class Conflict(RuleViolation):
+    """The request conflicts with the present state."""
+
+    code = "CONFLICT"
+
+
+class DuplicateName(Conflict):
+    """You already have one with this name. Choose another name."""
+
+    code = "DUPLICATE_NAME"
+
+
+class VersionConflict(Conflict):
+    """Somebody changed this since you read it. Read it again and repeat your change."""
+
+    code = "VERSION_CONFLICT"
+
+
+class StaleVersion(RuleViolation):
+    """The If-Match header does not name the present version. Read it again and repeat your change."""
+
+    code = "PRECONDITION_FAILED"
+
+
+class MonitorLimitExceeded(RuleViolation):
+    """You have as many active monitors as your account allows. Pause or delete one first."""
+
+    code = "MONITOR_LIMIT_EXCEEDED"
+
+
+class PromptNotUnderstood(RuleViolation):
+    """This prompt needs facts and a condition given explicitly, or an AI provider."""
+
+    code = "PROMPT_NOT_UNDERSTOOD"
+
+
+class ConditionInvalid(InvalidInput):
+    """The condition does not compile against the facts."""
+
+    code = "VALIDATION_ERROR"

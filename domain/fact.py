@@ -1,0 +1,66 @@
+"""Facts: typed values read from evidence, each with a quote that stands in it."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+FactValue = bool | float | str | list[str]
+"""A fact's value: boolean, number (always a double), text or timestamp (RFC 3339 string), list of texts."""
+
+
+class FactType(StrEnum):
+    """What kind of value a fact holds."""
+
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+    LIST = "list"
+    TIMESTAMP = "timestamp"
+
+
+class Select(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Where in the evidence a fact stands: one of `css`, `xpath`, `jsonpath`, `csv`, `feed`, `named`, optionally
+    narrowed by `regex` (its first group, or the whole match).
+
+    `csv` names a column and reads its last row (`csv_row` "first" or "last"); `feed` names an item field (title, link,
+    summary, id) of the items of an RSS or Atom feed; `named` finds a value by its name whatever the evidence is: a JSON
+    member, a CSV column, a labelled value in a page. Nothing given: the whole text of the evidence.
+    """
+
+    css: str | None = None
+    xpath: str | None = None
+    jsonpath: str | None = None
+    csv: str | None = None
+    csv_row: str = "last"
+    feed: str | None = None
+    named: str | None = None
+    regex: str | None = None
+
+
+class FactSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A fact a plan asks for: `name` is an identifier usable in the condition."""
+
+    name: str
+    type: FactType
+    unit: str | None = None
+    description: str | None = None
+    select: Select | None = None
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A value read from evidence.
+
+    `confidence` is 0..1 (1 for a selector); `quote` is the verbatim text in the evidence the value was read from;
+    `evidence_hash` is the SHA-256 (hex) of the evidence; `observed_at` is when the evidence was read.
+    """
+
+    name: str
+    type: FactType
+    value: FactValue
+    unit: str | None = None
+    confidence: float = 1.0
+    quote: str
+    source_url: str
+    evidence_hash: str
+    observed_at: datetime

@@ -1,0 +1,143 @@
+"""The notification aggregate: one message to one person, from the wish to send it to what became of it."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from domain.event import Event, stored_as
+
+ATTEMPTS_MAX = 8
+"""With a base of 30 s and doubling, the last attempt comes about an hour after the first."""
+
+
+class MailKind(StrEnum):
+    """What a mail is about; it chooses the template."""
+
+    ALERT = "alert"
+    VERIFY_EMAIL = "verify_email"
+    ALREADY_REGISTERED = "already_registered"
+
+
+class DeliveryStatus(StrEnum):
+    """How far a notification has come."""
+
+    REQUESTED = "requested"
+    DEFERRED = "deferred"
+    SENT = "sent"
+    SUPPRESSED = "suppressed"
+    FAILED = "failed"
+
+
+@stored_as("notification.requested")
+class NotificationRequested(Event, frozen=True, kw_only=True):
+    """A message is to be sent. For an alert the ids lead to everything it will tell; for account mail `token_id` is
+    what its link is derived from."""
+
+    kind: MailKind
+    to: str
+    subject: str
+    monitor_id: UUID | None = None
+    trigger_id: UUID | None = None
+    action_id: UUID | None = None
+    firing_id: UUID | None = None
+    evaluation_id: UUID | None = None
+    token_id: UUID | None = None
+    requested_at: datetime
+
+
+@stored_as("notification.sent")
+class NotificationSent(Event, frozen=True, kw_only=True):
+    """The mail server took responsibility for the message (RFC 5321, 250 after the final dot)."""
+
+    message_id: str
+    code: int
+    message: str
+    sent_at: datetime
+
+
+@stored_as("notification.deferred")
+class DeliveryDeferred(Event, frozen=True, kw_only=True):
+    """An attempt failed in a way that may pass; the next one comes at `retry_at`."""
+
+    code: int | None
+    message: str
+    failed_at: datetime
+    retry_at: datetime
+
+
+@stored_as("notification.failed")
+class NotificationFailed(Event, frozen=True, kw_only=True):
+    """The message was refused for good, or the attempts are used up."""
+
+    code: int | None
+    message: str
+    failed_at: datetime
+
+
+@stored_as("notification.suppressed")
+class NotificationSuppressed(Event, frozen=True, kw_only=True):
+    """The message is not sent; `reason` says why."""
+
+    reason: str
+    suppressed_at: datetime
+
+
+NotificationEvent = (
+    NotificationRequested | NotificationSent | DeliveryDeferred | NotificationFailed | NotificationSuppressed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notification as the events so far tell it."""
+
+    request: NotificationRequested | None = None
+    status: DeliveryStatus | None = None
+    attempts: int = 0
+
+
+def evolve(notification: Notification, event: NotificationEvent) -> Notification:
+    """The notification after `event`."""
+    match event:
+        case NotificationRequested():
+            return Notification(request=event, status=DeliveryStatus.REQUESTED)
+        case NotificationSent():
+            return replace(notification, status=DeliveryStatus.SENT, attempts=notification.attempts + 1)
+        case DeliveryDeferred():
+            return replace(notification, status=DeliveryStatus.DEFERRED, attempts=notification.attempts + 1)
+        case NotificationFailed():
+            return replace(notification, status=DeliveryStatus.FAILED, attempts=notification.attempts + 1)
+        case NotificationSuppressed():
+            return replace(notification, status=DeliveryStatus.SUPPRESSED)
+
+
+def notification_id(firing_id: UUID, recipient: str) -> UUID:
+    """One firing never makes two notifications for one recipient."""
+    return uuid5(firing_id, recipient.lower())
+
+
+def is_pending(notification: Notification) -> bool:
+    """Whether somebody still has to send it."""
+    return notification.status in {DeliveryStatus.REQUESTED, DeliveryStatus.DEFERRED}
+
+
+def record_sent(
+    notification: Notification, *, message_id: str, code: int, message: str, now: datetime
+) -> list[NotificationEvent]:
+    """The server accepted the message; what is no longer pending stays as it is."""
+    if not is_pending(notification):
+        return []
+    return [NotificationSent(message_id=message_id, code=code, message=message, sent_at=now)]
+
+
+def record_failure(
+    notification: Notification, *, code: int | None, message: str, permanent: bool, retry_base: timedelta, now: datetime
+) -> list[NotificationEvent]:
+    """An attempt failed: try again later, twice as long each time, until the attempts are used up."""
+    if not is_pending(notification):
+        return []
+    if permanent or notification.attempts + 1 >= ATTEMPTS_MAX:
+        return [NotificationFailed(code=code, message=message, failed_at=now)]
+    retry_at = now + retry_base * 2**notification.attempts
+    return [DeliveryDeferred(code=code, message=message, failed_at=now, retry_at=retry_at)]

@@ -1,0 +1,67 @@
+"""A plan: what a prompt was compiled into. People see it, may change it, and every version is an event."""
+
+from enum import StrEnum
+
+import msgspec
+
+from domain.errors import InvalidInput
+from domain.fact import FactSpec
+from domain.schedule import Schedule
+from domain.source import Source
+
+SOURCES_MAX = 10
+FACTS_MAX = 20
+PROMPT_CHARS_MIN, PROMPT_CHARS_MAX = 3, 2000
+NAME_CHARS_MAX = 120
+
+
+class Kind(StrEnum):
+    """Whether a condition looks at the present only or compares it with history."""
+
+    CURRENT_STATE = "current_state"
+    HISTORICAL_CHANGE = "historical_change"
+
+
+class Fires(StrEnum):
+    """When a met verdict counts as an occasion: on entering the active state, or each time."""
+
+    ON_ENTRY = "on_entry"
+    EACH_TIME = "each_time"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The typed form of a prompt.
+
+    `condition` is a CEL expression over the facts' names; `confirmations` is how many verdicts in a row are needed
+    to switch the state; facts below `min_confidence` (0..1) make a verdict inconclusive.
+    """
+
+    kind: Kind
+    facts: tuple[FactSpec, ...]
+    condition: str
+    schedule: Schedule
+    sources: tuple[Source, ...]
+    explanation: str
+    confirmations: int = 1
+    min_confidence: float = 0.5
+    fires: Fires = Fires.ON_ENTRY
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuse a plan whose shape no evaluation could serve, with `InvalidInput` naming the field."""
+    if not 1 <= len(plan.sources) <= SOURCES_MAX:
+        raise InvalidInput(f"a monitor has 1 to {SOURCES_MAX} sources; this has {len(plan.sources)}", field="sources")
+    if not 1 <= len(plan.facts) <= FACTS_MAX:
+        raise InvalidInput(f"a plan has 1 to {FACTS_MAX} facts; this has {len(plan.facts)}", field="facts")
+    names = [fact.name for fact in plan.facts]
+    for i, name in enumerate(names):
+        if not name.isidentifier() or not name.isascii() or name.startswith("_"):
+            raise InvalidInput(
+                f"{name!r} cannot be used in a condition; use letters, digits and underscores", field=f"facts[{i}].name"
+            )
+        if name in names[:i]:
+            raise InvalidInput(f"two facts are named {name!r}", field=f"facts[{i}].name")
+    if not 1 <= plan.confirmations <= 10:
+        raise InvalidInput("confirmations is 1 to 10", field="confirmations")
+    if not 0 <= plan.min_confidence <= 1:
+        raise InvalidInput("min_confidence is 0 to 1", field="min_confidence")

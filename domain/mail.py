@@ -1,10 +1,13 @@
 """Mail: what is told to a person, before and after it has a form."""
 
+import re
+import unicodedata
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 
+from domain.action import PLACEHOLDERS, SUBJECT_CHARS_MAX
 from domain.evaluation import Evidence
 from domain.fact import Fact, FactValue
 from domain.monitor import State
@@ -79,3 +82,51 @@ class MailRefused(Exception):
     def __init__(self, code: int | None, message: str, *, permanent: bool) -> None:
         self.code, self.message, self.permanent = code, message, permanent
         super().__init__(f"{code}: {message}")
+
+
+SUBJECT_DEFAULT = "Vigil: {monitor} is now {state}"
+
+_PLACEHOLDER = re.compile("{(" + "|".join(sorted(PLACEHOLDERS)) + ")}")
+_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that reorder the text around them (Unicode Standard Annex 9, section 2): a name could look like another."""
+_REMOVED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Controls, lone surrogates (they have no UTF-8), line and paragraph separators."""
+
+
+def several_lines(text: str, *, chars_max: int) -> str:
+    """`text` without control characters but with its line breaks, cut to `chars_max` characters; nothing that came from
+    outside may steer a terminal, a mail header or the direction of other text."""
+    lines = (_without_controls(line).strip() for line in text.splitlines())
+    return _cut("\n".join(lines).strip(), chars_max)
+
+
+def single_line(text: str, *, chars_max: int) -> str:
+    """`text` on one line: control characters removed, white space and line breaks made one space, cut to `chars_max`
+    characters."""
+    return _cut(" ".join(_without_controls(" ".join(text.split())).split()), chars_max)
+
+
+def render_subject(template: str | None, *, monitor: str, state: str, explanation: str) -> str:
+    """The subject of an alert: `template` (`SUBJECT_DEFAULT` when None, or when nothing visible is left of it) with
+    {monitor}, {state} and {explanation} replaced once, on one line of 1 to `SUBJECT_CHARS_MAX` characters.
+
+    What is put in is never looked at again, so a monitor named "{explanation}" stays that (CWE-1336).
+    """
+    values = {"monitor": monitor, "state": state, "explanation": explanation}
+
+    def filled(text: str) -> str:
+        return single_line(_PLACEHOLDER.sub(lambda found: values[found[1]], text), chars_max=SUBJECT_CHARS_MAX)
+
+    return filled(template or "") or filled(SUBJECT_DEFAULT)
+
+
+def _without_controls(text: str) -> str:
+    return "".join(
+        c
+        for c in text.replace("\t", " ")
+        if unicodedata.category(c) not in _REMOVED_CATEGORIES and c not in _BIDI_CONTROLS
+    )
+
+
+def _cut(text: str, chars_max: int) -> str:
+    return text if len(text) <= chars_max else text[: chars_max - 1].rstrip() + "…"

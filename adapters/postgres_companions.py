@@ -1,0 +1,127 @@
+"""How each companion of an append is written."""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+import msgspec
+import psycopg
+import zstandard
+from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
+
+from commands.event_store import (
+    CloseRequest,
+    CloseSlot,
+    Companion,
+    DropSchedule,
+    KeepCredential,
+    KeepEvidence,
+    KeepReceipt,
+    KeepRequest,
+    KeepSchedule,
+    QuotaExceeded,
+    Release,
+    Reserve,
+)
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+_RESERVE = "insert into reservation (scope, value, stream_id) values (%s, %s, %s)"
+_COUNT_PLACES = "select count(*) from reservation where scope = %s"
+_RELEASE = "delete from reservation where scope = %s and value = %s"
+
+_KEEP_SCHEDULE = """
+insert into schedule (monitor_id, owner_id, schedule, active, due_at) values (%s, %s, %s, %s, %s)
+on conflict (monitor_id) do update
+set schedule = excluded.schedule, active = excluded.active, due_at = excluded.due_at, enqueued_at = null
+"""
+_DROP_SCHEDULE = "delete from schedule where monitor_id = %s"
+_CLOSE_SLOT = "update schedule set due_at = %s, enqueued_at = null where monitor_id = %s and due_at = %s"
+
+_KEEP_REQUEST = """
+insert into evaluation_request (evaluation_id, monitor_id, owner_id, requested_at) values (%s, %s, %s, %s)
+"""
+_CLOSE_REQUEST = "delete from evaluation_request where evaluation_id = %s"
+
+_KEEP_EVIDENCE = """
+insert into evidence (hash, content_type, charset, body, body_bytes, read_at) values (%s, %s, %s, %s, %s, %s)
+on conflict (hash) do nothing
+"""
+_REMEMBER_SOURCE = """
+insert into source_memory (monitor_id, url, etag, last_modified, evidence_hash, read_at)
+values (%s, %s, %s, %s, %s, %s)
+on conflict (monitor_id, url) do update
+set etag = excluded.etag, last_modified = excluded.last_modified, evidence_hash = excluded.evidence_hash,
+    read_at = excluded.read_at
+"""
+
+_KEEP_CREDENTIAL = """
+insert into credential (user_id, password_hash, changed_at) values (%s, %s, %s)
+on conflict (user_id) do update set password_hash = excluded.password_hash, changed_at = excluded.changed_at
+"""
+_KEEP_RECEIPT = """
+insert into command_receipt (owner_id, command_id, fingerprint, status, answer) values (%s, %s, %s, %s, %s)
+"""
+
+
+async def write_companions(connection: Connection, companions: Sequence[Companion]) -> None:
+    """Write all of them on a connection that is inside the transaction of their events."""
+    for companion in companions:
+        await _write(connection, companion)
+
+
+async def _write(connection: Connection, companion: Companion) -> None:
+    match companion:
+        case Reserve():
+            await _reserve(connection, companion)
+        case Release(scope, value):
+            await connection.execute(_RELEASE, (scope, value))
+        case KeepSchedule(monitor_id, owner_id, schedule, active, due_at):
+            document = Jsonb(msgspec.to_builtins(schedule))
+            await connection.execute(_KEEP_SCHEDULE, (monitor_id, owner_id, document, active, due_at))
+        case DropSchedule(monitor_id):
+            await connection.execute(_DROP_SCHEDULE, (monitor_id,))
+        case CloseSlot(monitor_id, due_at, next_due_at):
+            await connection.execute(_CLOSE_SLOT, (next_due_at, monitor_id, due_at))
+        case KeepRequest(evaluation_id, monitor_id, owner_id, requested_at):
+            await connection.execute(_KEEP_REQUEST, (evaluation_id, monitor_id, owner_id, requested_at))
+        case CloseRequest(evaluation_id):
+            await connection.execute(_CLOSE_REQUEST, (evaluation_id,))
+        case KeepEvidence():
+            await _keep_evidence(connection, companion)
+        case KeepCredential(user_id, password_hash, changed_at):
+            await connection.execute(_KEEP_CREDENTIAL, (user_id, password_hash, changed_at))
+        case KeepReceipt(owner_id, command_id, fingerprint, status, answer):
+            await connection.execute(_KEEP_RECEIPT, (owner_id, command_id, fingerprint, status, Jsonb(answer)))
+        case _:
+            assert_never(companion)
+
+
+async def _reserve(connection: Connection, reserve: Reserve) -> None:
+    await connection.execute(_RESERVE, (reserve.scope, reserve.value, reserve.stream_id))
+    if reserve.places_max is None:
+        return
+    row = await (await connection.execute(_COUNT_PLACES, (reserve.scope,))).fetchone()
+    if row is None or row[0] > reserve.places_max:
+        raise QuotaExceeded
+
+
+async def _keep_evidence(connection: Connection, keep: KeepEvidence) -> None:
+    document = keep.document
+    body = zstandard.compress(document.body)
+    await connection.execute(
+        _KEEP_EVIDENCE,
+        (document.hash, document.content_type, document.charset, body, len(document.body), document.fetched_at),
+    )
+    validators = document.validators
+    await connection.execute(
+        _REMEMBER_SOURCE,
+        (
+            keep.monitor_id,
+            keep.source_url,
+            validators.etag,
+            validators.last_modified,
+            document.hash,
+            document.fetched_at,
+        ),
+    )

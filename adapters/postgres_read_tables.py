@@ -1,0 +1,139 @@
+"""Applying projections: the SQL of a projection run over batches of log entries, with its checkpoint, in one transaction."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from domain.log_entry import LogEntry
+from projections.projection import On, Projection, group_by_rank, split_into_runs
+
+Connection = psycopg.AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Connection]
+
+# A crash may lose the last commits, but always the checkpoint with the rows: they are simply projected again.
+_RELAX = "set local synchronous_commit = off"
+
+_MOVE_CHECKPOINTS = """
+update checkpoint c set position = m.new, epoch = m.epoch, updated_at = clock_timestamp()
+from unnest(%s::smallint[], %s::bigint[], %s::bigint[], %s::bigint[]) as m (partition, old, new, epoch)
+where c.consumer = %s and c.partition = m.partition and c.position = m.old and c.epoch <= m.epoch
+"""
+
+_PLACES = """
+with known as (
+    insert into checkpoint (consumer, partition) select %(consumer)s, unnest(%(partitions)s::smallint[])
+    on conflict do nothing
+    returning partition, position
+)
+select partition, position from known
+union
+select partition, position from checkpoint
+where consumer = %(consumer)s and partition = any (%(partitions)s::smallint[])
+"""
+
+_BATCH = """
+with batch as materialized (
+    select * from unnest(
+        %(place)s::bigint[], %(stream_id)s::uuid[], %(version)s::integer[], %(owner_id)s::uuid[],
+        %(type)s::text[], %(data)s::text[]::jsonb[], %(event_id)s::uuid[], %(recorded_at)s::text[]::timestamptz[]
+    ) as b (place, stream_id, version, owner_id, type, data, event_id, recorded_at)
+)
+"""
+
+
+class PostgresCheckpoints:
+    """How far a consumer has come. Moving is a compare-and-set on the position, fenced by the epoch."""
+
+    def __init__(self, pool: Pool, consumer: str) -> None:
+        self._pool = pool
+        self._consumer = consumer
+
+    async def places(self, partitions: Sequence[int]) -> dict[int, int]:
+        """The place in each partition, 0 where nothing was consumed yet."""
+        async with self._pool.connection() as connection:
+            rows = await (
+                await connection.execute(_PLACES, {"consumer": self._consumer, "partitions": list(partitions)})
+            ).fetchall()
+        return dict(rows)
+
+    async def move(self, new: Mapping[int, int], *, places: Mapping[int, int], epochs: Mapping[int, int]) -> bool:
+        """Move on its own, for consumers that write no tables; whether it was still ours to move."""
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute(_RELAX)
+            return await move_checkpoints(connection, self._consumer, new, places=places, epochs=epochs)
+
+
+async def move_checkpoints(
+    connection: Connection,
+    consumer: str,
+    new: Mapping[int, int],
+    *,
+    places: Mapping[int, int],
+    epochs: Mapping[int, int],
+) -> bool:
+    """Move the checkpoints of `new` from `places`, inside a transaction; False: at least one was not ours, roll back."""
+    partitions = sorted(new)
+    cursor = await connection.execute(
+        _MOVE_CHECKPOINTS,
+        (
+            partitions,
+            [places[p] for p in partitions],
+            [new[p] for p in partitions],
+            [epochs[p] for p in partitions],
+            consumer,
+        ),
+    )
+    return cursor.rowcount == len(partitions)
+
+
+class PostgresReadTables:
+    """Fulfils `workers.projector.ReadTables` for one projection."""
+
+    def __init__(self, pool: Pool, projection: Projection) -> None:
+        self._pool = pool
+        self._projection = projection
+        self._handlers = projection.by_type()
+        self._checkpoints = PostgresCheckpoints(pool, projection.name)
+
+    async def places(self, partitions: Sequence[int]) -> dict[int, int]:
+        """How far the tables have come in each partition."""
+        return await self._checkpoints.places(partitions)
+
+    async def apply(
+        self, entries: Sequence[LogEntry], *, places: Mapping[int, int], epochs: Mapping[int, int]
+    ) -> dict[int, int] | None:
+        """Apply a batch and move its checkpoints. The checkpoint row is locked before any table is touched, so that a
+        rebuild which holds it can exchange the tables."""
+        new = {entry.partition: entry.place for entry in entries}
+        async with self._pool.connection() as connection, connection.transaction() as transaction:
+            await connection.execute(_RELAX)
+            if await move_checkpoints(connection, self._projection.name, new, places=places, epochs=epochs):
+                await self.write(connection, entries)
+                return new
+            raise psycopg.Rollback(transaction)
+        return None
+
+    async def write(self, connection: Connection, entries: Sequence[LogEntry]) -> None:
+        """Change the tables in the connection's search path by a batch, without a checkpoint."""
+        for run in split_into_runs(entries, self._handlers.get):
+            for handler, group in group_by_rank(run, self._handlers.get):
+                await _execute(connection, handler, group)
+
+
+async def _execute(connection: Connection, handler: On, group: Sequence[LogEntry]) -> None:
+    columns: dict[str, Any] = {
+        "place": [entry.place for entry in group],
+        "stream_id": [entry.stream_id for entry in group],
+        "version": [entry.version for entry in group],
+        "owner_id": [entry.owner_id for entry in group],
+        "type": [entry.type for entry in group],
+        "data": [entry.data for entry in group],
+        "event_id": [entry.event_id for entry in group],
+        "recorded_at": [entry.recorded_at for entry in group],
+    }
+    for statement in handler.statements:
+        await connection.execute(sql.SQL(_BATCH) + sql.SQL(statement), columns)

@@ -1,0 +1,79 @@
+"""The tail of the log in Redis Streams. Redis only caches: FLUSHALL at any moment loses nothing and doubles nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import redis.asyncio as redis
+
+from domain.log_entry import LogEntry
+
+TAIL_ENTRIES_MAX = 20_000
+"""About how many entries of each partition stay in Redis; who is further behind reads PostgreSQL."""
+
+# Appends entries with ids `<place>-0` to one partition. Refuses the whole batch, answering the last place, unless its
+# first entry follows it; an empty stream (new, flushed, restarted) accepts any first place.
+_PUBLISH = """
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local first = tonumber(ARGV[2])
+if #last > 0 then
+  local place = tonumber(string.match(last[1][1], '^%d+'))
+  if place + 1 ~= first then return place end
+end
+for i = 3, #ARGV do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], (first + i - 3) .. '-0', 'e', ARGV[i])
+end
+return -1
+"""
+
+_entry_encoder = msgspec.json.Encoder()
+_entry_decoder = msgspec.json.Decoder(LogEntry)
+
+
+@contextmanager
+def redis_failures() -> Iterator[None]:
+    """Tell every way in which Redis fails to answer as `ConnectionError`, so that ports need not know the vendor."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise ConnectionError(str(error)) from error
+
+
+class RedisLog:
+    """Publishing and reading the tail of each partition. `client` must not decode answers."""
+
+    def __init__(self, client: redis.Redis, *, namespace: str) -> None:
+        self._client: Any = client
+        self._namespace = namespace
+        self._publish = self._client.register_script(_PUBLISH)
+
+    def _key(self, partition: int) -> str:
+        return f"{self._namespace}:log:{{p{partition:02d}}}"
+
+    async def publish(self, partition: int, entries: Sequence[LogEntry]) -> int | None:
+        """Append consecutive entries of one partition. None when done; when they do not follow what is there, the last
+        place of the stream, and nothing was published."""
+        arguments: list[int | bytes] = [TAIL_ENTRIES_MAX, entries[0].place, *(_entry_encoder.encode(entry) for entry in entries)]
+        with redis_failures():
+            last = int(await self._publish(keys=[self._key(partition)], args=arguments))
+        return None if last < 0 else last
+
+    async def last_place(self, partition: int) -> int | None:
+        """The last place in Redis, None when the stream is empty."""
+        with redis_failures():
+            newest = await self._client.xrevrange(self._key(partition), count=1)
+        return int(newest[0][0].split(b"-")[0]) if newest else None
+
+    async def forget(self, partition: int) -> None:
+        """Drop a stream that no longer fits the log, so that it can start anywhere again."""
+        with redis_failures():
+            await self._client.delete(self._key(partition))
+
+    async def read(self, after: Mapping[int, int], *, limit: int, block_ms: int) -> list[LogEntry]:
+        """Entries after the given place of each partition, at most `limit` of each; waits up to `block_ms` for the
+        first. Empty answers prove nothing: only a comparison with PostgreSQL tells silence from loss."""
+        streams = {self._key(partition): f"{place}-0" for partition, place in after.items()}
+        with redis_failures():
+            answer = await self._client.xread(streams, count=limit, block=block_ms)
+        return [_entry_decoder.decode(fields[b"e"]) for _, entries in answer for _, fields in entries]

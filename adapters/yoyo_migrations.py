@@ -1,0 +1,60 @@
+"""Schema migrations with yoyo: numbered plain SQL with its way back, each applied in its own transaction."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yoyo
+
+import migrations
+
+FOLDER = Path(migrations.__file__).parent
+
+logging.getLogger("yoyo.migrations").setLevel(logging.WARNING)
+
+
+class MigrationStatus(msgspec.Struct, frozen=True):
+    """A migration's name and whether the database has it."""
+
+    name: str
+    applied: bool
+
+
+def status(database_url: str) -> list[MigrationStatus]:
+    """All migrations, oldest first."""
+    with _backend(database_url) as backend:
+        known = yoyo.read_migrations(str(FOLDER))
+        waiting = {migration.id for migration in backend.to_apply(known)}
+        return [MigrationStatus(migration.id, migration.id not in waiting) for migration in known]
+
+
+def up(database_url: str) -> list[str]:
+    """Apply what is missing, under a lock that makes a second caller wait. The names of what was applied."""
+    with _backend(database_url) as backend, backend.lock():
+        waiting = backend.to_apply(yoyo.read_migrations(str(FOLDER)))
+        backend.apply_migrations(waiting)
+        return [migration.id for migration in waiting]
+
+
+def down(database_url: str, *, steps: int = 1) -> list[str]:
+    """Take back the newest `steps` migrations and everything stored in their tables. The names of what was undone."""
+    with _backend(database_url) as backend, backend.lock():
+        applied = backend.to_rollback(yoyo.read_migrations(str(FOLDER)))[:steps]
+        backend.rollback_migrations(applied)
+        return [migration.id for migration in applied]
+
+
+@contextmanager
+def _backend(database_url: str) -> Iterator[Any]:
+    """A yoyo backend on psycopg 3, closed afterwards."""
+    scheme, _, rest = database_url.partition("://")
+    if scheme not in {"postgresql", "postgres"}:
+        raise ValueError(f"a database URL starts with postgresql://, this one with {scheme}://")
+    backend = yoyo.get_backend(f"postgresql+psycopg://{rest}")
+    try:
+        yield backend
+    finally:
+        backend.connection.close()

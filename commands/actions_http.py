@@ -1,0 +1,89 @@
+"""POST, PUT and DELETE of /api/v1/actions."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Response, delete, post, put
+
+from commands.actions import ActionCommands
+from commands.http.form import AnyRequest, Envelope
+from commands.http.writing import Projected, Views, caller_of, if_version, read_back, written_answer
+from commands.shapes import ActionShape, action_shape
+from commands.shell import Written
+from domain.action import Action, EmailAction
+from domain.errors import NotFound
+
+
+class ActionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to do: `type` email sends a mail `to` verified addresses of yours (none: your own)."""
+
+    name: str = "E-mail"
+    type: Literal["email"]
+    to: tuple[str, ...] = ()
+    subject_template: str | None = None
+
+
+class ActionWrites(Controller):
+    """Creating and changing actions."""
+
+    path = "/actions"
+    tags = ("Actions",)
+
+    @post("/", summary="Create an action")
+    async def create_action(
+        self, request: AnyRequest, data: ActionBody, actions: ActionCommands, projected: Projected
+    ) -> Response[Envelope[ActionShape]]:
+        """Describe something to be done when a trigger fires."""
+        caller, now = await caller_of(request), actions.shell.now()
+
+        def shape(written: Written[Action]) -> ActionShape:
+            return _shape(written, created_at=now, updated_at=now)
+
+        written = await actions.create(caller, name=data.name, config=_config(data), answer=shape)
+        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+        return written_answer(request, shape(written), written, position=position, status=201)
+
+    @put("/{action_id:uuid}", summary="Replace an action")
+    async def replace_action(
+        self,
+        request: AnyRequest,
+        action_id: UUID,
+        data: ActionBody,
+        actions: ActionCommands,
+        action_views: Views[ActionShape],
+        projected: Projected,
+    ) -> Response[Envelope[ActionShape]]:
+        """Do it differently from now on."""
+        caller = await caller_of(request)
+        written = await actions.revise(
+            caller, action_id, name=data.name, config=_config(data), if_version=if_version(request)
+        )
+        return await read_back(request, written, action_views, projected)
+
+    @delete("/{action_id:uuid}", status_code=204, summary="Delete an action")
+    async def delete_action(
+        self, request: AnyRequest, action_id: UUID, actions: ActionCommands, projected: Projected
+    ) -> None:
+        """Do it no more."""
+        caller = await caller_of(request)
+        written = await actions.delete(caller, action_id, if_version=if_version(request))
+        await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+
+
+def _config(data: ActionBody) -> EmailAction:
+    return EmailAction(to=data.to, subject_template=data.subject_template)
+
+
+def _shape(written: Written[Action], *, created_at: datetime, updated_at: datetime) -> ActionShape:
+    if written.state.config is None:
+        raise NotFound
+    return action_shape(
+        id=written.stream_id,
+        name=written.state.name,
+        config=written.state.config,
+        version=written.version,
+        created_at=created_at,
+        updated_at=updated_at,
+    )

@@ -1,0 +1,167 @@
+"""From exceptions to answers: each a stable code, a message a person can act on, and never an internal."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
+from litestar.types import ExceptionHandlersMap
+
+from commands.event_store import ConcurrentAppend
+from commands.http.body import body_errors
+from commands.http.form import ErrorBody, ErrorDetail, ErrorEnvelope, meta_of
+from commands.http.request import BODY_KEY
+from commands.identity import InvalidCredentials, RegistrationClosed, SessionInvalid
+from commands.shell import IdempotencyKeyReused, IdempotentReplay
+from domain.errors import (
+    Conflict,
+    InvalidInput,
+    MonitorLimitExceeded,
+    NotFound,
+    PromptNotUnderstood,
+    RuleViolation,
+    StaleVersion,
+)
+
+log = structlog.get_logger()
+
+RETRY_AFTER_SECONDS = 2
+
+STATUS_OF_RULE: Mapping[type[RuleViolation], int] = {
+    InvalidInput: 400,
+    NotFound: 404,
+    Conflict: 409,
+    StaleVersion: 412,
+    InvalidCredentials: 401,
+    SessionInvalid: 401,
+    RegistrationClosed: 403,
+    IdempotencyKeyReused: 422,
+    MonitorLimitExceeded: 422,
+    PromptNotUnderstood: 422,
+    RuleViolation: 422,
+}
+"""The status of a broken rule, the nearest class in its line of descent."""
+
+CODE_OF_STATUS: Mapping[int, str] = {
+    400: "VALIDATION_ERROR",
+    401: "UNAUTHENTICATED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    406: "NOT_ACCEPTABLE",
+    413: "BODY_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+    429: "RATE_LIMITED",
+    503: "SERVICE_UNAVAILABLE",
+}
+
+AnyRequest = Request[Any, Any, Any]
+Failure = Response[ErrorEnvelope]
+
+
+class DependencyDown(Exception):
+    """Something Vigil needs (the database, mostly) does not answer now. Nothing was stored; try again."""
+
+
+def on_rule(request: AnyRequest, error: RuleViolation) -> Failure:
+    """A rule of the domain was broken."""
+    status = next(STATUS_OF_RULE[cls] for cls in type(error).__mro__ if cls in STATUS_OF_RULE)
+    issue = "invalid" if status == 400 else "rule"
+    details = [ErrorDetail(field=error.field, issue=issue, message=error.message)] if error.field else []
+    return failure(request, status, error.code, error.message, details)
+
+
+def on_replay(request: AnyRequest, replay: IdempotentReplay) -> Response[dict[str, Any]]:
+    """The command was carried out before: its first answer again."""
+    body = {"data": replay.receipt.answer, "meta": meta_of(request)}
+    return Response(body, status_code=replay.receipt.status, headers={"Idempotency-Replayed": "true"})
+
+
+def on_concurrent_append(request: AnyRequest, _error: ConcurrentAppend) -> Failure:
+    """Somebody else kept winning the race for the stream."""
+    return failure(request, 409, "VERSION_CONFLICT", "somebody changed this at the same moment; read it and try again")
+
+
+def on_validation(request: AnyRequest, error: ValidationException) -> Failure:
+    """The body or a parameter is not of its type."""
+    extra = error.extra if isinstance(error.extra, list) else []
+    if any(item.get("source") == "body" or item.get("key", "").startswith("data") for item in extra):
+        details = _of_body(request)
+    else:
+        details = [
+            ErrorDetail(field=str(item.get("key", "")), issue="invalid", message=str(item.get("message", "")))
+            for item in extra
+        ]
+    return failure(request, 400, "VALIDATION_ERROR", "the request is not valid; see details", details)
+
+
+def _of_body(request: AnyRequest) -> list[ErrorDetail]:
+    annotation = request.route_handler.parsed_data_field
+    body = request.scope.get(BODY_KEY)
+    return body_errors(body, annotation.annotation) if annotation is not None else []
+
+
+def on_malformed(request: AnyRequest, _error: SerializationException) -> Failure:
+    """The body is not JSON."""
+    return failure(request, 400, "VALIDATION_ERROR", "the body is not valid JSON (RFC 8259)")
+
+
+def on_http(request: AnyRequest, error: HTTPException) -> Failure:
+    """Everything Litestar refuses by itself."""
+    if isinstance(error.__cause__, SerializationException):
+        return on_malformed(request, error.__cause__)
+    status = error.status_code
+    if status >= 500:
+        return on_bug(request, error)
+    message = "there is nothing here" if status == 404 else error.detail or "the request is not acceptable"
+    answer = failure(request, status, CODE_OF_STATUS.get(status, "REQUEST_REFUSED"), message)
+    for name, value in (error.headers or {}).items():
+        answer.headers[name] = value
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
+def on_dependency_down(request: AnyRequest, error: Exception) -> Failure:
+    """A dependency does not answer; the caller may try again soon."""
+    log.warning("a dependency does not answer", path=request.url.path, error=repr(error))
+    answer = failure(request, 503, "SERVICE_UNAVAILABLE", "a part of Vigil does not answer right now; try again soon")
+    answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer
+
+
+def on_bug(request: AnyRequest, error: Exception) -> Failure:
+    """A defect of ours: everything to the log, nothing to the caller but the correlation id."""
+    log.error("unhandled error", path=request.url.path, method=request.method, exc_info=error)
+    return failure(
+        request, 500, "INTERNAL_ERROR", "something went wrong on our side; the correlation id helps us find it"
+    )
+
+
+def failure(request: AnyRequest, status: int, code: str, message: str, details: Sequence[ErrorDetail] = ()) -> Failure:
+    """The answer that says what went wrong."""
+    meta = meta_of(request)
+    body = ErrorBody(
+        code=code,
+        message=message,
+        details=details,
+        documentation_url=f"{str(request.base_url).rstrip('/')}/api/v1/docs/errors#{code}",
+        correlation_id=str(request.scope.get("vigil.correlation_id", "")),
+        timestamp=datetime.now(UTC),
+    )
+    return Response(ErrorEnvelope(error=body, meta=meta), status_code=status, media_type=MediaType.JSON)
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    RuleViolation: on_rule,
+    IdempotentReplay: on_replay,
+    ConcurrentAppend: on_concurrent_append,
+    ValidationException: on_validation,
+    SerializationException: on_malformed,
+    HTTPException: on_http,
+    DependencyDown: on_dependency_down,
+    OSError: on_dependency_down,
+    Exception: on_bug,
+}

@@ -1,0 +1,266 @@
+"""Commands on identity: register, verify an address, log in, refresh, log out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+from zoneinfo import available_timezones
+
+import msgspec
+from email_validator import EmailNotValidError, validate_email
+
+from commands.event_store import AlreadyReserved, Companion, KeepCredential, Reserve
+from commands.shell import Aggregate, Shell, load
+from domain import user
+from domain.errors import InvalidInput, NotFound, RuleViolation
+from domain.event import Metadata, NewEvents
+from domain.user import User
+
+USER = Aggregate(initial=User(), evolve=user.evolve)
+
+EMAIL_SCOPE = "user-email"
+TOKEN_TYPE = "Bearer"  # noqa: S105  a scheme, no secret
+PASSWORD_CHARS_MIN, PASSWORD_CHARS_MAX = 8, 256
+"""ASVS 6.2.1 asks for at least 8 and advises 15; 6.2.9 for at least 64 allowed. The upper bound limits hashing work."""
+NAME_CHARS_MAX = 200
+
+
+class InvalidCredentials(RuleViolation):
+    """The address or the password is wrong, or the address is not verified yet."""
+
+    code = "INVALID_CREDENTIALS"
+
+
+class SessionInvalid(RuleViolation):
+    """The refresh token is not valid: it was used before, has ended or expired. Log in again."""
+
+    code = "SESSION_INVALID"
+
+
+class RegistrationClosed(RuleViolation):
+    """New accounts are not open here. Ask the operator for one."""
+
+    code = "REGISTRATION_CLOSED"
+
+
+class LinkInvalid(Exception):
+    """A link token is not one of ours."""
+
+
+class Passwords(Protocol):
+    """Hashes passwords, slowly and off the event loop."""
+
+    async def hash(self, password: str) -> str:
+        """An Argon2id hash."""
+        ...
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Whether it fits; with None the same work is done for nothing, so that time tells nobody who exists."""
+        ...
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Whether it was made with weaker parameters than today's."""
+        ...
+
+
+class LinkTokens(Protocol):
+    """Secrets in mailed links, derived from an id with the installation's key, so that they are stored nowhere."""
+
+    def make(self, purpose: str, user_id: UUID, token_id: UUID) -> str:
+        """The token for a purpose."""
+        ...
+
+    def read(self, purpose: str, token: str) -> tuple[UUID, UUID]:
+        """The user's and the token's id; raises `LinkInvalid`."""
+        ...
+
+
+class Accounts(Protocol):
+    """Addresses and credentials."""
+
+    async def user_with(self, email: str) -> UUID | None:
+        """Who registered this (normalised) address."""
+        ...
+
+    async def password_hash(self, user_id: UUID) -> str | None:
+        """The stored hash."""
+        ...
+
+    async def keep_password_hash(self, user_id: UUID, password_hash: str, *, now: datetime) -> None:
+        """Replace the stored hash."""
+        ...
+
+
+class Sessions(Protocol):
+    """Refresh sessions."""
+
+    async def open(self, user_id: UUID, *, now: datetime) -> str:
+        """A new session's refresh token."""
+        ...
+
+    async def refresh(self, token: str, *, now: datetime) -> tuple[UUID, str] | None:
+        """The person and the next token; None when the token is spent (then its whole session ends), ended or unknown."""
+        ...
+
+    async def end(self, token: str, *, now: datetime) -> None:
+        """End the session of this token."""
+        ...
+
+
+class AccessTokens(Protocol):
+    """Short-lived bearer tokens."""
+
+    def issue(self, user_id: UUID, roles: frozenset[str], *, now: datetime) -> tuple[str, int]:
+        """A token and how many seconds it lives."""
+        ...
+
+
+class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
+    """What logging in gives (RFC 6749, 5.1)."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    refresh_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityCommands:
+    """The write side of identity. Answers never tell whether an address has an account (ASVS 6.3.8)."""
+
+    shell: Shell
+    passwords: Passwords
+    links: LinkTokens
+    accounts: Accounts
+    sessions: Sessions
+    access: AccessTokens
+    registration_open: Callable[[], bool]
+
+    async def register(
+        self, *, email: str, password: str, name: str, timezone: str, correlation_id: UUID, actor: str = "anonymous"
+    ) -> UUID:
+        """Register an address; its owner gets a mail with a link. The new user's id, which anonymous callers never see.
+
+        An address that is taken gets a mail too, and nothing here tells the difference.
+        """
+        if not self.registration_open():
+            raise RegistrationClosed
+        address = normalise_email(email)
+        check_password(password, email=address)
+        _check_profile(name, timezone)
+        password_hash = await self.passwords.hash(password)
+        now, user_id = self.shell.now(), self.shell.new_id()
+        events = user.register(
+            email=address, name=name.strip(), timezone=timezone, token_id=self.shell.new_id(), now=now
+        )
+        new = NewEvents(stream_id=user_id, owner_id=user_id, expected_version=0, events=tuple(events))
+        companions: list[Companion] = [
+            Reserve(EMAIL_SCOPE, address, user_id),
+            KeepCredential(user_id, password_hash, now),
+        ]
+        context = Metadata(correlation_id=correlation_id, actor=actor)
+        try:
+            await self.shell.store.append([new], metadata=context, companions=companions)
+        except AlreadyReserved:
+            await self._register_again(address, password_hash, context)
+        return user_id
+
+    async def _register_again(self, address: str, password_hash: str, context: Metadata) -> None:
+        """A verified account's owner is told; an unverified one gets a new link and the new password, because whoever
+        registered first has not shown that the address is theirs (pre-hijacking)."""
+        user_id = await self.accounts.user_with(address)
+        if user_id is None:
+            return
+        now = self.shell.now()
+        loaded = await load(self.shell.store, USER, user_id)
+        events = user.repeat_registration(loaded.state, token_id=self.shell.new_id(), now=now)
+        new = NewEvents(stream_id=user_id, owner_id=user_id, expected_version=loaded.version, events=tuple(events))
+        companions = [] if loaded.state.verified else [KeepCredential(user_id, password_hash, now)]
+        await self.shell.store.append([new], metadata=context, companions=companions)
+
+    async def verify_email(self, token: str, *, correlation_id: UUID) -> UUID:
+        """Prove an address with the token of a mailed link, once."""
+        try:
+            user_id, token_id = self.links.read("verify-email", token)
+        except LinkInvalid:
+            raise InvalidInput("this is not a link of ours; copy it whole from the mail", field="token") from None
+        loaded = await load(self.shell.store, USER, user_id)
+        events = user.verify_email(loaded.state, token_id=token_id, now=self.shell.now())
+        new = NewEvents(stream_id=user_id, owner_id=user_id, expected_version=loaded.version, events=tuple(events))
+        await self.shell.store.append([new], metadata=Metadata(correlation_id=correlation_id, actor=str(user_id)))
+        return user_id
+
+    async def log_in(self, *, email: str, password: str) -> TokenPair:
+        """Tokens for a verified person. Unknown, unverified and wrong fail alike, after the same work."""
+        try:
+            address = normalise_email(email)
+        except InvalidInput:
+            address = ""
+        user_id = await self.accounts.user_with(address)
+        stored = None if user_id is None else await self.accounts.password_hash(user_id)
+        fits = await self.passwords.verify(stored, password[: PASSWORD_CHARS_MAX + 1])
+        if user_id is None or stored is None or not fits:
+            raise InvalidCredentials
+        person = (await load(self.shell.store, USER, user_id)).state
+        if not person.verified:
+            raise InvalidCredentials
+        now = self.shell.now()
+        if self.passwords.is_outdated(stored):
+            await self.accounts.keep_password_hash(user_id, await self.passwords.hash(password), now=now)
+        return self._tokens(user_id, person, await self.sessions.open(user_id, now=now), now)
+
+    async def refresh(self, refresh_token: str) -> TokenPair:
+        """The next pair of tokens; the old refresh token is spent. A spent one that comes back ends the session."""
+        now = self.shell.now()
+        found = await self.sessions.refresh(refresh_token, now=now)
+        if found is None:
+            raise SessionInvalid
+        user_id, next_token = found
+        person = (await load(self.shell.store, USER, user_id)).state
+        return self._tokens(user_id, person, next_token, now)
+
+    async def log_out(self, refresh_token: str) -> None:
+        """End the session; its access token lives on for at most its few minutes."""
+        await self.sessions.end(refresh_token, now=self.shell.now())
+
+    async def address_of(self, user_id: UUID) -> str:
+        """The person's verified address."""
+        loaded = await load(self.shell.store, USER, user_id)
+        if not loaded.state.verified:
+            raise NotFound
+        return loaded.state.email
+
+    def _tokens(self, user_id: UUID, person: User, refresh_token: str, now: datetime) -> TokenPair:
+        access_token, expires_in = self.access.issue(user_id, person.roles, now=now)
+        return TokenPair(
+            access_token=access_token, token_type=TOKEN_TYPE, expires_in=expires_in, refresh_token=refresh_token
+        )
+
+
+def normalise_email(email: str) -> str:
+    """The address in the one form it is stored and compared in: NFC, lower case, domain as IDNA; `InvalidInput` if it is
+    none. Internal domains are allowed, because Vigil also runs inside of firms."""
+    try:
+        checked = validate_email(email, check_deliverability=False, globally_deliverable=False)
+    except EmailNotValidError as error:
+        raise InvalidInput(f"this is not an e-mail address: {error}", field="email") from None
+    return checked.normalized.lower()
+
+
+def check_password(password: str, *, email: str) -> None:
+    """Length and context words only, as NIST SP 800-63B and ASVS 6.2 advise; no rules on kinds of characters."""
+    if not PASSWORD_CHARS_MIN <= len(password) <= PASSWORD_CHARS_MAX:
+        raise InvalidInput(
+            f"a password has {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters; a few words are best",
+            field="password",
+        )
+    if password.casefold() in {email, email.partition("@")[0], "vigil", "vigilvigil"} or len(set(password)) == 1:
+        raise InvalidInput("this password is too easy to guess", field="password")
+
+
+def _check_profile(name: str, timezone: str) -> None:
+    if not 1 <= len(name.strip()) <= NAME_CHARS_MAX or not name.isprintable():
+        raise InvalidInput(f"a name is 1 to {NAME_CHARS_MAX} printable characters", field="name")
+    if timezone not in available_timezones():
+        raise InvalidInput(f"{timezone!r} is not an IANA time zone; write for example Europe/Berlin", field="timezone")

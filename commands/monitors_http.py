@@ -1,0 +1,202 @@
+"""POST, PUT, PATCH and DELETE of /api/v1/monitors."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Response, delete, patch, post, put
+from litestar.params import Parameter
+
+from commands.http.form import Accepted, AnyRequest, Envelope
+from commands.http.writing import Projected, Views, caller_of, if_version, read_back, written_answer
+from commands.monitors import MONITOR, MonitorCommands, Wish
+from commands.shapes import MonitorShape, ScheduleShape, monitor_shape, schedule_of
+from commands.shell import Written, load_own
+from domain.fact import FactSpec
+from domain.monitor import Monitor
+from domain.plan import Fires
+from domain.source import Source
+
+
+class MonitorBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to watch. Only `prompt` and `sources` are needed; facts and a condition given here need no model."""
+
+    prompt: str
+    name: str | None = None
+    sources: tuple[Source, ...] = ()
+    schedule: ScheduleShape | None = None
+    condition: str | None = None
+    facts: tuple[FactSpec, ...] | None = None
+    confirmations: int = 1
+    min_confidence: float = 0.5
+    fires: Fires | None = None
+
+
+class MonitorPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to change; what is left out stays. A new prompt without facts and condition is compiled again."""
+
+    prompt: str | None = None
+    name: str | None = None
+    sources: tuple[Source, ...] | None = None
+    schedule: ScheduleShape | None = None
+    condition: str | None = None
+    facts: tuple[FactSpec, ...] | None = None
+    confirmations: int | None = None
+    min_confidence: float | None = None
+    fires: Fires | None = None
+
+
+MonitorId = Annotated[UUID, Parameter(description="The monitor's id.")]
+
+
+class MonitorWrites(Controller):
+    """Creating and changing monitors."""
+
+    path = "/monitors"
+    tags = ("Monitors",)
+
+    @post("/", summary="Create a monitor", raises=[])
+    async def create_monitor(
+        self, request: AnyRequest, data: MonitorBody, monitors: MonitorCommands, projected: Projected
+    ) -> Response[Envelope[MonitorShape]]:
+        """Compile the prompt and watch from now on. 201 with the compiled plan; the first evaluation runs at once."""
+        caller = await caller_of(request)
+        written = await monitors.create(caller, _wish(data), answer=_as_created(monitors))
+        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+        return written_answer(request, _as_created(monitors)(written), written, position=position, status=201)
+
+    @put("/{monitor_id:uuid}", summary="Replace a monitor's name and plan")
+    async def replace_monitor(
+        self,
+        request: AnyRequest,
+        monitor_id: MonitorId,
+        data: MonitorBody,
+        monitors: MonitorCommands,
+        monitor_views: Views[MonitorShape],
+        projected: Projected,
+    ) -> Response[Envelope[MonitorShape]]:
+        """Compile again; another question makes the state unknown again."""
+        caller = await caller_of(request)
+        written = await monitors.revise(caller, monitor_id, _wish(data), if_version=if_version(request))
+        return await read_back(request, written, monitor_views, projected)
+
+    @patch("/{monitor_id:uuid}", summary="Change parts of a monitor")
+    async def change_monitor(
+        self,
+        request: AnyRequest,
+        monitor_id: MonitorId,
+        data: MonitorPatch,
+        monitors: MonitorCommands,
+        monitor_views: Views[MonitorShape],
+        projected: Projected,
+    ) -> Response[Envelope[MonitorShape]]:
+        """Change what is given and keep the rest."""
+        caller = await caller_of(request)
+        present = await load_own(monitors.shell.store, MONITOR, monitor_id, caller.user_id)
+        wish = _merged(data, present.state)
+        written = await monitors.revise(caller, monitor_id, wish, if_version=if_version(request))
+        return await read_back(request, written, monitor_views, projected)
+
+    @delete("/{monitor_id:uuid}", status_code=204, summary="Delete a monitor")
+    async def delete_monitor(
+        self, request: AnyRequest, monitor_id: MonitorId, monitors: MonitorCommands, projected: Projected
+    ) -> None:
+        """Stop watching and put the monitor away; its history stays."""
+        caller = await caller_of(request)
+        written = await monitors.delete(caller, monitor_id, if_version=if_version(request))
+        await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+
+    @post("/{monitor_id:uuid}/pause", status_code=200, summary="Pause a monitor")
+    async def pause_monitor(
+        self,
+        request: AnyRequest,
+        monitor_id: MonitorId,
+        monitors: MonitorCommands,
+        monitor_views: Views[MonitorShape],
+        projected: Projected,
+    ) -> Response[Envelope[MonitorShape]]:
+        """Stop evaluating until it is resumed."""
+        caller = await caller_of(request)
+        written = await monitors.pause(caller, monitor_id, if_version=if_version(request))
+        return await read_back(request, written, monitor_views, projected)
+
+    @post("/{monitor_id:uuid}/resume", status_code=200, summary="Resume a monitor")
+    async def resume_monitor(
+        self,
+        request: AnyRequest,
+        monitor_id: MonitorId,
+        monitors: MonitorCommands,
+        monitor_views: Views[MonitorShape],
+        projected: Projected,
+    ) -> Response[Envelope[MonitorShape]]:
+        """Evaluate again, the first time at once."""
+        caller = await caller_of(request)
+        written = await monitors.resume(caller, monitor_id, if_version=if_version(request))
+        return await read_back(request, written, monitor_views, projected)
+
+    @post("/{monitor_id:uuid}/evaluate", status_code=202, summary="Evaluate a monitor now")
+    async def evaluate_monitor(
+        self, request: AnyRequest, monitor_id: MonitorId, monitors: MonitorCommands, projected: Projected
+    ) -> Response[Envelope[Accepted]]:
+        """Ask for an evaluation beside the schedule; 202 with its id."""
+        caller = await caller_of(request)
+        written = await monitors.evaluate(caller, monitor_id, answer=_accepted)
+        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+        return written_answer(request, _accepted(written), written, position=position, status=202)
+
+
+def _wish(data: MonitorBody) -> Wish:
+    return Wish(
+        prompt=data.prompt,
+        name=data.name,
+        sources=data.sources,
+        schedule=None if data.schedule is None else schedule_of(data.schedule),
+        condition=data.condition,
+        facts=data.facts,
+        confirmations=data.confirmations,
+        min_confidence=data.min_confidence,
+        fires=data.fires,
+    )
+
+
+def _merged(data: MonitorPatch, present: Monitor) -> Wish:
+    """The present monitor with the changes; a new prompt drops what the old one was compiled into."""
+    plan = present.current_plan
+    recompiled = data.prompt is not None and data.prompt != present.prompt
+    return Wish(
+        prompt=present.prompt if data.prompt is None else data.prompt,
+        name=data.name,
+        sources=plan.sources if data.sources is None else data.sources,
+        schedule=plan.schedule if data.schedule is None else schedule_of(data.schedule),
+        condition=data.condition or (None if recompiled else plan.condition),
+        facts=data.facts or (None if recompiled else plan.facts),
+        confirmations=plan.confirmations if data.confirmations is None else data.confirmations,
+        min_confidence=plan.min_confidence if data.min_confidence is None else data.min_confidence,
+        fires=data.fires or (None if recompiled or data.condition else plan.fires),
+    )
+
+
+def _as_created(monitors: MonitorCommands) -> Any:  # noqa: ANN401  a shape for Written[Monitor]
+    now = monitors.shell.now()
+
+    def shape(written: Written[Monitor]) -> MonitorShape:
+        state = written.state
+        return monitor_shape(
+            id=written.stream_id,
+            name=state.name,
+            prompt=state.prompt,
+            status=state.status,
+            state=state.state,
+            plan=state.current_plan,
+            last_evaluated_at=None,
+            next_due_at=now,
+            version=written.version,
+            created_at=now,
+            updated_at=now,
+        )
+
+    return shape
+
+
+def _accepted(written: Written[Any]) -> Accepted:
+    return Accepted(id=written.stream_id)

@@ -1,0 +1,198 @@
+"""The generic shell around every decision: load the stream, decide, append with the expected version.
+
+This is the whole application layer of the write side; what differs between commands are the pure decisions in `domain`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from typing import Any, Generic, Protocol, TypeVar, cast
+from uuid import UUID
+
+import msgspec
+
+from commands.event_store import (
+    AlreadyAnswered,
+    AlreadyReserved,
+    Companion,
+    ConcurrentAppend,
+    EventStore,
+    KeepReceipt,
+    Receipt,
+)
+from commands.http.caller import Caller
+from domain.errors import NotFound, RuleViolation, StaleVersion
+from domain.event import Event, NewEvents, StreamEvent
+
+S = TypeVar("S")
+V = TypeVar("V")
+
+ATTEMPTS_MAX = 5
+"""How often a decision is made again when somebody else appended first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate(Generic[S]):
+    """How a stream folds into a state: where it starts and what each event changes."""
+
+    initial: S
+    evolve: Callable[[S, Any], S]
+
+    def fold(self, events: Sequence[Event], start: S | None = None) -> S:
+        """The state after `events`."""
+        return reduce(self.evolve, events, self.initial if start is None else start)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[S]):
+    """A state with the version of its stream (0: no such stream) and its owner."""
+
+    state: S
+    version: int
+    owner_id: UUID | None
+    history: Sequence[StreamEvent] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Generic[S]):
+    """What a command led to: the new state and version. `changed` is False when there was nothing to do."""
+
+    stream_id: UUID
+    state: S
+    version: int
+    changed: bool
+
+
+class Projected(Protocol):
+    """Waits for the read tables, so that a person reads what they just wrote."""
+
+    async def wait_for(self, stream_id: UUID, version: int, *, owner_id: UUID) -> str | None:
+        """Return once the version is projected, or after a bound; the place as text for the `Vigil-Position` header,
+        None when the bound passed."""
+        ...
+
+
+class IdempotentReplay(Exception):
+    """The command was carried out before; its first answer is in `receipt`."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        self.receipt = receipt
+        super().__init__()
+
+
+class IdempotencyKeyReused(RuleViolation):
+    """The Idempotency-Key was used for another request. Make a new key for each command."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+
+
+async def load(store: EventStore, aggregate: Aggregate[S], stream_id: UUID) -> Loaded[S]:
+    """The present state of a stream."""
+    history = await store.load(stream_id)
+    state = aggregate.fold([stored.event for stored in history])
+    owner = history[0].owner_id if history else None
+    return Loaded(state=state, version=len(history), owner_id=owner, history=history)
+
+
+async def load_own(store: EventStore, aggregate: Aggregate[S], stream_id: UUID, owner_id: UUID) -> Loaded[S]:
+    """The present state of a stream of this person; `NotFound` for anybody else's, exactly as for one that is not."""
+    loaded = await load(store, aggregate, stream_id)
+    if loaded.owner_id != owner_id:
+        raise NotFound
+    return loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """Carries out decisions for callers."""
+
+    store: EventStore
+    now: Callable[[], datetime]
+    new_id: Callable[[], UUID]
+
+    async def create(
+        self,
+        caller: Caller,
+        aggregate: Aggregate[S],
+        stream_id: UUID,
+        events: Sequence[Event],
+        *,
+        companions: Sequence[Companion] = (),
+        answer: Callable[[Written[S]], Any],
+    ) -> Written[S]:
+        """Start a stream. With an idempotency key the answer is kept with the events, and a repeated command raises
+        `IdempotentReplay` with it, also when both arrive at the same moment."""
+        await self.refuse_repeated(caller)
+        state = aggregate.fold(events)
+        written = Written(stream_id=stream_id, state=state, version=len(events), changed=True)
+        receipt = _receipt(caller, answer(written))
+        new = NewEvents(stream_id=stream_id, owner_id=caller.user_id, expected_version=0, events=tuple(events))
+        try:
+            await self.store.append([new], metadata=caller.metadata(), companions=[*receipt, *companions])
+        except (AlreadyAnswered, AlreadyReserved):
+            await self.refuse_repeated(caller)
+            raise
+        return written
+
+    async def refuse_repeated(self, caller: Caller) -> None:
+        """Raise `IdempotentReplay` when this command was carried out before, `IdempotencyKeyReused` when another was."""
+        if caller.command_id is None:
+            return
+        receipt = await self.store.find_receipt(caller.user_id, caller.command_id)
+        if receipt is None:
+            return
+        if receipt.fingerprint != caller.fingerprint:
+            raise IdempotencyKeyReused
+        raise IdempotentReplay(receipt)
+
+    async def change(
+        self,
+        caller: Caller,
+        aggregate: Aggregate[S],
+        stream_id: UUID,
+        decide: Callable[[S], Sequence[Event]],
+        *,
+        if_version: int | None = None,
+        companions: Callable[[S, S], Sequence[Companion]] = lambda _before, _after: (),
+    ) -> Written[S]:
+        """Decide on a stream the caller owns and append the outcome; decides again when somebody was faster.
+
+        Raises `NotFound`, `StaleVersion` when `if_version` is not the present version, and what `decide` raises.
+        """
+        for _ in range(ATTEMPTS_MAX):
+            loaded = await load_own(self.store, aggregate, stream_id, caller.user_id)
+            if if_version is not None and if_version != loaded.version:
+                raise StaleVersion
+            events = decide(loaded.state)
+            if not events:
+                return Written(stream_id=stream_id, state=loaded.state, version=loaded.version, changed=False)
+            after = aggregate.fold(events, loaded.state)
+            new = NewEvents(
+                stream_id=stream_id,
+                owner_id=caller.user_id,
+                expected_version=loaded.version,
+                events=tuple(events),
+            )
+            try:
+                await self.store.append([new], metadata=caller.metadata(), companions=companions(loaded.state, after))
+            except ConcurrentAppend:
+                continue
+            version = loaded.version + len(events)
+            return Written(stream_id=stream_id, state=after, version=version, changed=True)
+        raise ConcurrentAppend
+
+
+def _receipt(caller: Caller, answer: Any) -> list[KeepReceipt]:  # noqa: ANN401  any struct
+    if caller.command_id is None:
+        return []
+    kept = cast("dict[str, Any]", msgspec.to_builtins(answer))
+    return [
+        KeepReceipt(
+            owner_id=caller.user_id,
+            command_id=caller.command_id,
+            fingerprint=caller.fingerprint,
+            status=201,
+            answer=kept,
+        )
+    ]

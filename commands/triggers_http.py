@@ -1,0 +1,131 @@
+"""POST, PUT and DELETE of /api/v1/triggers."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Response, delete, post, put
+
+from commands.http.form import AnyRequest, Envelope
+from commands.http.writing import Projected, Views, caller_of, if_version, read_back, written_answer
+from commands.shapes import TriggerShape, duration_text, parse_duration
+from commands.shell import Written
+from commands.triggers import TriggerCommands, TriggerWish
+from domain.errors import NotFound
+from domain.trigger import Frequency, Trigger, TriggerCondition
+
+
+class TriggerBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which change of which monitor sets off which action. `cooldown` (ISO 8601) is the least time between firings."""
+
+    monitor_id: UUID
+    action_id: UUID
+    condition: TriggerCondition
+    frequency: Frequency = Frequency.EVERY_TIME
+    cooldown: str | None = None
+    name: str | None = None
+
+
+class TriggerWrites(Controller):
+    """Creating and changing triggers."""
+
+    path = "/triggers"
+    tags = ("Triggers",)
+
+    @post("/", summary="Create a trigger")
+    async def create_trigger(
+        self, request: AnyRequest, data: TriggerBody, triggers: TriggerCommands, projected: Projected
+    ) -> Response[Envelope[TriggerShape]]:
+        """Link a monitor to an action."""
+        caller, now = await caller_of(request), triggers.shell.now()
+
+        def shape(written: Written[Trigger]) -> TriggerShape:
+            return _shape(written, created_at=now, updated_at=now)
+
+        written = await triggers.create(caller, _wish(data), answer=shape)
+        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+        return written_answer(request, shape(written), written, position=position, status=201)
+
+    @put("/{trigger_id:uuid}", summary="Replace a trigger")
+    async def replace_trigger(
+        self,
+        request: AnyRequest,
+        trigger_id: UUID,
+        data: TriggerBody,
+        triggers: TriggerCommands,
+        trigger_views: Views[TriggerShape],
+        projected: Projected,
+    ) -> Response[Envelope[TriggerShape]]:
+        """Wait for something else from now on."""
+        caller = await caller_of(request)
+        written = await triggers.revise(caller, trigger_id, _wish(data), if_version=if_version(request))
+        return await read_back(request, written, trigger_views, projected)
+
+    @post("/{trigger_id:uuid}/enable", status_code=200, summary="Enable a trigger")
+    async def enable_trigger(
+        self,
+        request: AnyRequest,
+        trigger_id: UUID,
+        triggers: TriggerCommands,
+        trigger_views: Views[TriggerShape],
+        projected: Projected,
+    ) -> Response[Envelope[TriggerShape]]:
+        """Allow firing, and arm a `once` trigger again."""
+        caller = await caller_of(request)
+        written = await triggers.enable(caller, trigger_id, if_version=if_version(request))
+        return await read_back(request, written, trigger_views, projected)
+
+    @post("/{trigger_id:uuid}/disable", status_code=200, summary="Disable a trigger")
+    async def disable_trigger(
+        self,
+        request: AnyRequest,
+        trigger_id: UUID,
+        triggers: TriggerCommands,
+        trigger_views: Views[TriggerShape],
+        projected: Projected,
+    ) -> Response[Envelope[TriggerShape]]:
+        """Forbid firing."""
+        caller = await caller_of(request)
+        written = await triggers.disable(caller, trigger_id, if_version=if_version(request))
+        return await read_back(request, written, trigger_views, projected)
+
+    @delete("/{trigger_id:uuid}", status_code=204, summary="Delete a trigger")
+    async def delete_trigger(
+        self, request: AnyRequest, trigger_id: UUID, triggers: TriggerCommands, projected: Projected
+    ) -> None:
+        """Remove the trigger; its firings stay in the history."""
+        caller = await caller_of(request)
+        written = await triggers.delete(caller, trigger_id, if_version=if_version(request))
+        await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+
+
+def _wish(data: TriggerBody) -> TriggerWish:
+    cooldown = timedelta() if data.cooldown is None else parse_duration(data.cooldown, field="cooldown")
+    return TriggerWish(
+        monitor_id=data.monitor_id,
+        action_id=data.action_id,
+        name=data.name or f"{data.condition.value} {data.frequency.value}".replace("_", " "),
+        condition=data.condition,
+        frequency=data.frequency,
+        cooldown=cooldown,
+    )
+
+
+def _shape(written: Written[Trigger], *, created_at: datetime, updated_at: datetime) -> TriggerShape:
+    state = written.state
+    if state.monitor_id is None or state.action_id is None:
+        raise NotFound
+    return TriggerShape(
+        id=written.stream_id,
+        monitor_id=state.monitor_id,
+        action_id=state.action_id,
+        name=state.name,
+        condition=state.condition,
+        frequency=state.frequency,
+        cooldown=duration_text(state.cooldown) if state.cooldown else None,
+        enabled=state.enabled,
+        snoozed_until=None,
+        version=written.version,
+        created_at=created_at,
+        updated_at=updated_at,
+    )

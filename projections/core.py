@@ -1,0 +1,35 @@
+"""The projection `core`: all tables that refer to each other, in step with each other."""
+
+from projections.actions import ON_ACTION_EVENTS
+from projections.evaluations import ON_EVALUATION_EVENTS
+from projections.monitors import ON_MONITOR_EVENTS
+from projections.notifications import ON_NOTIFICATION_EVENTS
+from projections.projection import Projection
+from projections.triggers import ON_TRIGGER_EVENTS
+from projections.users import ON_USER_EVENTS
+
+CORE = Projection(
+    name="core",
+    version=1,
+    handlers=(
+        *ON_USER_EVENTS,
+        *ON_MONITOR_EVENTS,
+        *ON_ACTION_EVENTS,
+        *ON_TRIGGER_EVENTS,
+        *ON_EVALUATION_EVENTS,
+        *ON_NOTIFICATION_EVENTS,
+    ),
+)
+
+TABLES = (
+    "users",
+    "monitors",
+    "evaluations",
+    "facts",
+    "changes",
+    "actions",
+    "triggers",
+    "firings",
+    "notifications",
+)
+"""The tables of the schema `read_model`, parents first."""

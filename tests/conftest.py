@@ -1,0 +1,86 @@
+"""Real servers for the tests: one embedded PostgreSQL and one Redis for each test process, a fresh database for each test."""
+
+import os
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis as sync_redis
+from psycopg_pool import AsyncConnectionPool
+
+from adapters import yoyo_migrations
+from adapters.postgres_pool import open_pool
+
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+"""A moment for tests that need one and do not care which."""
+
+
+@pytest.fixture(scope="session")
+def servers_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="vigil-test-") as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101, S103  the server's own user must reach its folder
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(servers_folder: Path) -> Iterator[str]:
+    """The URL of a cluster's maintenance database; fsync is off, which no test relies on."""
+    from adapters.embedded_postgres import EmbeddedPostgres  # noqa: PLC0415  only tests that need it pay for it
+
+    server = EmbeddedPostgres(servers_folder, fsync=False)
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_url: str) -> str:
+    """A migrated database that tests copy: migrating costs a second, copying milliseconds."""
+    name = "vigil_template"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("create database vigil_template")
+    yoyo_migrations.up(database_url(postgres_url, name))
+    return name
+
+
+def database_url(server_url: str, name: str) -> str:
+    before, _, query = server_url.partition("?")
+    return f"{before.rsplit('/', 1)[0]}/{name}?{query}"
+
+
+@pytest.fixture
+def database(postgres_url: str, template_database: str) -> Iterator[str]:
+    """The URL of a fresh, migrated database."""
+    name = f"t{uuid.uuid1().hex}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {template_database}")  # noqa: S608  # pyright: ignore
+        yield database_url(postgres_url, name)
+        connection.execute(f"drop database {name} with (force)")  # pyright: ignore
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[AsyncConnectionPool[psycopg.AsyncConnection[tuple[object, ...]]]]:
+    async with open_pool(database, size_max=10) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def redis_server(servers_folder: Path) -> Iterator[str]:
+    from adapters.embedded_redis import EmbeddedRedis  # noqa: PLC0415
+
+    server = EmbeddedRedis(servers_folder)
+    yield server.start()
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The URL of an empty Redis."""
+    with sync_redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
+

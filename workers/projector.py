@@ -1,0 +1,67 @@
+"""The projector: keeps the read tables in step with the log."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from domain.log_entry import LogEntry
+from workers.lifecycle import Stop, run_steps
+from workers.log_reader import LogReader
+from workers.partitions import PartitionLeases
+
+log = structlog.get_logger()
+
+REST_SECONDS_WITHOUT_PARTITIONS = 0.5
+REST_SECONDS_WITHOUT_NEWS = 0.02
+
+
+class ReadTables(Protocol):
+    """The read tables and the checkpoints that move with them."""
+
+    async def places(self, partitions: Sequence[int]) -> dict[int, int]:
+        """How far the tables have come in each partition."""
+        ...
+
+    async def apply(
+        self, entries: Sequence[LogEntry], *, places: Mapping[int, int], epochs: Mapping[int, int]
+    ) -> dict[int, int] | None:
+        """Change the tables by `entries` and move the checkpoints from `places`, in one transaction. The new places, or
+        None when somebody else moved a checkpoint meanwhile: then nothing was written."""
+        ...
+
+
+class Projector:
+    """One of any number of projectors; each partition is projected by the one that holds its lease.
+
+    The checkpoint's compare-and-set, not the lease, is what keeps a zombie from writing.
+    """
+
+    def __init__(self, reader: LogReader, tables: ReadTables, partitions: PartitionLeases) -> None:
+        self._reader = reader
+        self._tables = tables
+        self._partitions = partitions
+        self._places: dict[int, int] = {}
+
+    async def run(self, stop: Stop) -> None:
+        """Project until asked to stop, then hand the partitions over."""
+        await run_steps("projector", self.step, stop)
+        await self._partitions.let_go()
+
+    async def step(self) -> float:
+        """Project one batch; how many seconds to rest."""
+        if await self._partitions.renew():
+            self._places = await self._tables.places(list(self._partitions.epochs))
+            log.info("projector owns partitions", partitions=len(self._places))
+        if not self._places:
+            return REST_SECONDS_WITHOUT_PARTITIONS
+        entries = await self._reader.read(self._places)
+        if not entries:
+            return REST_SECONDS_WITHOUT_NEWS
+        moved = await self._tables.apply(entries, places=self._places, epochs=self._partitions.epochs)
+        if moved is None:
+            log.warning("another projector moved the checkpoint; reading it again")
+            self._places = await self._tables.places(list(self._partitions.epochs))
+        else:
+            self._places.update(moved)
+        return 0

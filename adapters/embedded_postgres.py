@@ -26,6 +26,7 @@ from adapters.embedded_process import (
     EmbeddedServerFailed,
     bundled_program,
     end,
+    end_child,
     is_gone,
     log_tail,
     process_in,
@@ -121,7 +122,7 @@ class EmbeddedPostgres:
         if process is not None:
             end(process, _STOP_STEPS)
         if self._child is not None:
-            self._child.wait()
+            end_child(self._child, _STOP_STEPS)
             self._child = None
 
     def _initialise(self) -> None:

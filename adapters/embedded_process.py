@@ -7,6 +7,7 @@ true when the process that started them was killed, and a reused process id is n
 import hashlib
 import os
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -91,6 +92,13 @@ def end(process: psutil.Process, steps: Sequence[tuple[signal.Signals, float]]) 
             return
     alive = ", ".join(str(p.pid) for p in family if not is_gone(p))
     raise EmbeddedServerFailed(f"the processes {alive} of an embedded server did not end; end them by hand")
+
+
+def end_child(child: subprocess.Popen[bytes], steps: Sequence[tuple[signal.Signals, float]]) -> None:
+    """End a process one started oneself, if it still lives, and let the system forget it."""
+    if child.poll() is None:
+        end(psutil.Process(child.pid), steps)
+    child.wait()
 
 
 def socket_directory(directory: Path, socket_name: str, *, owner: int) -> Path:

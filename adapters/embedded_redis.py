@@ -16,6 +16,7 @@ from adapters.embedded_process import (
     EmbeddedServerFailed,
     bundled_program,
     end,
+    end_child,
     log_tail,
     processes_in,
     socket_directory,
@@ -53,7 +54,7 @@ class EmbeddedRedis:
         for process in processes_in(self._directory, _PROGRAM):
             end(process, _STOP_STEPS)
         if self._child is not None:
-            self._child.wait()
+            end_child(self._child, _STOP_STEPS)
             self._child = None
 
     def _launch(self, path: Path) -> None:

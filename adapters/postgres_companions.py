@@ -1,7 +1,9 @@
 """How each companion of an append is written."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import assert_never
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -10,9 +12,9 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from commands.event_store import (
-    CloseRequest,
-    CloseSlot,
+    CloseEvaluation,
     Companion,
+    ConcurrentAppend,
     DropSchedule,
     KeepCredential,
     KeepEvidence,
@@ -36,7 +38,14 @@ on conflict (monitor_id) do update
 set schedule = excluded.schedule, active = excluded.active, due_at = excluded.due_at, enqueued_at = null
 """
 _DROP_SCHEDULE = "delete from schedule where monitor_id = %s"
-_CLOSE_SLOT = "update schedule set due_at = %s, enqueued_at = null where monitor_id = %s and due_at = %s"
+_DROP_REQUESTS = "delete from evaluation_request where monitor_id = %s"
+_CLOSE_EVALUATION = """
+update schedule
+set last_evaluation_id = %(evaluation_id)s,
+    due_at = case when due_at = %(due_at)s then %(next_due_at)s else due_at end,
+    enqueued_at = case when due_at = %(due_at)s then null else enqueued_at end
+where monitor_id = %(monitor_id)s and last_evaluation_id is not distinct from %(previous_id)s::uuid
+"""
 
 _KEEP_REQUEST = """
 insert into evaluation_request (evaluation_id, monitor_id, owner_id, requested_at) values (%s, %s, %s, %s)
@@ -81,12 +90,11 @@ async def _write(connection: Connection, companion: Companion) -> None:
             await connection.execute(_KEEP_SCHEDULE, (monitor_id, owner_id, document, active, due_at))
         case DropSchedule(monitor_id):
             await connection.execute(_DROP_SCHEDULE, (monitor_id,))
-        case CloseSlot(monitor_id, due_at, next_due_at):
-            await connection.execute(_CLOSE_SLOT, (next_due_at, monitor_id, due_at))
+            await connection.execute(_DROP_REQUESTS, (monitor_id,))
+        case CloseEvaluation():
+            await _close_evaluation(connection, companion)
         case KeepRequest(evaluation_id, monitor_id, owner_id, requested_at):
             await connection.execute(_KEEP_REQUEST, (evaluation_id, monitor_id, owner_id, requested_at))
-        case CloseRequest(evaluation_id):
-            await connection.execute(_CLOSE_REQUEST, (evaluation_id,))
         case KeepEvidence():
             await _keep_evidence(connection, companion)
         case KeepCredential(user_id, password_hash, changed_at):
@@ -104,6 +112,13 @@ async def _reserve(connection: Connection, reserve: Reserve) -> None:
     row = await (await connection.execute(_COUNT_PLACES, (reserve.scope,))).fetchone()
     if row is None or row[0] > reserve.places_max:
         raise QuotaExceeded
+
+
+async def _close_evaluation(connection: Connection, close: CloseEvaluation) -> None:
+    cursor = await connection.execute(_CLOSE_EVALUATION, msgspec.to_builtins(close, builtin_types=(UUID, datetime)))
+    if cursor.rowcount == 0:
+        raise ConcurrentAppend
+    await connection.execute(_CLOSE_REQUEST, (close.evaluation_id,))
 
 
 async def _keep_evidence(connection: Connection, keep: KeepEvidence) -> None:

@@ -24,12 +24,13 @@ BATCH_EVENTS_MAX = 2000
 
 _HEAD = "select tx::text, seq, position, hash, partition_positions from log_head"
 
+# Ordered by the table's tx: the bare name would mean the text in the select list, where '1000' comes before '999'.
 _UNSEQUENCED = """
 select tx::text, seq, stream_id, version, owner_id, type, type_version, data::text, metadata::text, event_id,
        to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 from event
 where (tx, seq) > (%s::xid8, %s) and tx < pg_snapshot_xmin(pg_current_snapshot())
-order by tx, seq limit %s
+order by event.tx, event.seq limit %s
 """
 
 # One statement, so one round trip: the head moves only from where we read it, and the log grows only if it moved.

@@ -54,7 +54,11 @@ class RedisLog:
     async def publish(self, partition: int, entries: Sequence[LogEntry]) -> int | None:
         """Append consecutive entries of one partition. None when done; when they do not follow what is there, the last
         place of the stream, and nothing was published."""
-        arguments: list[int | bytes] = [TAIL_ENTRIES_MAX, entries[0].place, *(_entry_encoder.encode(entry) for entry in entries)]
+        arguments: list[int | bytes] = [
+            TAIL_ENTRIES_MAX,
+            entries[0].place,
+            *(_entry_encoder.encode(entry) for entry in entries),
+        ]
         with redis_failures():
             last = int(await self._publish(keys=[self._key(partition)], args=arguments))
         return None if last < 0 else last

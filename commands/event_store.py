@@ -47,10 +47,13 @@ class DropSchedule(msgspec.Struct, frozen=True):
     monitor_id: UUID
 
 
-class CloseSlot(msgspec.Struct, frozen=True):
-    """The slot `due_at` of the monitor is done; the next is `next_due_at`. A slot already closed stays closed."""
+class CloseEvaluation(msgspec.Struct, frozen=True):
+    """An evaluation is done: if it was the slot `due_at`, the next is `next_due_at`; if it was asked for, the request is
+    fulfilled. Fails with `ConcurrentAppend` unless the monitor's last evaluation is still `previous_id`."""
 
     monitor_id: UUID
+    evaluation_id: UUID
+    previous_id: UUID | None
     due_at: datetime
     next_due_at: datetime
 
@@ -62,12 +65,6 @@ class KeepRequest(msgspec.Struct, frozen=True):
     monitor_id: UUID
     owner_id: UUID
     requested_at: datetime
-
-
-class CloseRequest(msgspec.Struct, frozen=True):
-    """The evaluation somebody asked for is done."""
-
-    evaluation_id: UUID
 
 
 class KeepEvidence(msgspec.Struct, frozen=True):
@@ -101,9 +98,8 @@ Companion = (
     | Release
     | KeepSchedule
     | DropSchedule
-    | CloseSlot
+    | CloseEvaluation
     | KeepRequest
-    | CloseRequest
     | KeepEvidence
     | KeepCredential
     | KeepReceipt

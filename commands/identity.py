@@ -1,8 +1,10 @@
 """Commands on identity: register, verify an address, log in, refresh, log out."""
 
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Protocol
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -10,11 +12,11 @@ from zoneinfo import available_timezones
 import msgspec
 from email_validator import EmailNotValidError, validate_email
 
-from commands.event_store import AlreadyReserved, Companion, KeepCredential, Reserve
-from commands.shell import Aggregate, Shell, load
+from commands.event_store import AlreadyReserved, Companion, ConcurrentAppend, KeepCredential, Reserve
+from commands.shell import ATTEMPTS_MAX, Aggregate, Loaded, Shell, load
 from domain import user
 from domain.errors import InvalidInput, NotFound, RuleViolation
-from domain.event import Metadata, NewEvents
+from domain.event import Event, Metadata, NewEvents
 from domain.user import User
 
 USER = Aggregate(initial=User(), evolve=user.evolve)
@@ -24,6 +26,8 @@ TOKEN_TYPE = "Bearer"  # noqa: S105  a scheme, no secret
 PASSWORD_CHARS_MIN, PASSWORD_CHARS_MAX = 8, 256
 """ASVS 6.2.1 asks for at least 8 and advises 15; 6.2.9 for at least 64 allowed. The upper bound limits hashing work."""
 NAME_CHARS_MAX = 200
+NOBODY = UUID(int=0)
+"""Stands in for the person behind an unknown address, so that the same is looked up for it. No id of ours is nil."""
 
 
 class InvalidCredentials(RuleViolation):
@@ -125,6 +129,15 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
     refresh_token: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a person says of themselves when they register; `email` is normalised."""
+
+    email: str
+    name: str
+    timezone: str
+
+
 @dataclass(frozen=True, slots=True)
 class IdentityCommands:
     """The write side of identity. Answers never tell whether an address has an account (ASVS 6.3.8)."""
@@ -140,7 +153,8 @@ class IdentityCommands:
     async def register(
         self, *, email: str, password: str, name: str, timezone: str, correlation_id: UUID, actor: str = "anonymous"
     ) -> UUID:
-        """Register an address; its owner gets a mail with a link. The new user's id, which anonymous callers never see.
+        """Register an address; its owner gets a mail with a link. The id of the user who holds it, which anonymous
+        callers never see.
 
         An address that is taken gets a mail too, and nothing here tells the difference.
         """
@@ -149,35 +163,38 @@ class IdentityCommands:
         address = normalise_email(email)
         check_password(password, email=address)
         _check_profile(name, timezone)
+        profile = Profile(email=address, name=name.strip(), timezone=timezone)
         password_hash = await self.passwords.hash(password)
-        now, user_id = self.shell.now(), self.shell.new_id()
-        events = user.register(
-            email=address, name=name.strip(), timezone=timezone, token_id=self.shell.new_id(), now=now
-        )
-        new = NewEvents(stream_id=user_id, owner_id=user_id, expected_version=0, events=tuple(events))
-        companions: list[Companion] = [
-            Reserve(EMAIL_SCOPE, address, user_id),
-            KeepCredential(user_id, password_hash, now),
-        ]
         context = Metadata(correlation_id=correlation_id, actor=actor)
-        try:
-            await self.shell.store.append([new], metadata=context, companions=companions)
-        except AlreadyReserved:
-            await self._register_again(address, password_hash, context)
+        user_id = NOBODY
+        for _ in range(ATTEMPTS_MAX):
+            # A new address and a taken one cost the same reads and one append, so that time does not tell them apart.
+            user_id = await self.accounts.user_with(address) or self.shell.new_id()
+            known = await load(self.shell.store, USER, user_id)
+            new, companions = self._registration(profile, password_hash, user_id, known)
+            try:
+                await self.shell.store.append([new], metadata=context, companions=companions)
+            except (AlreadyReserved, ConcurrentAppend):
+                continue
+            break
+        # Who lost every race was overtaken by others registering the same address: as if this one had come first. They
+        # caused the mail that the answer promises, and a conflict would tell that there is an account.
         return user_id
 
-    async def _register_again(self, address: str, password_hash: str, context: Metadata) -> None:
+    def _registration(
+        self, profile: Profile, password_hash: str, user_id: UUID, known: Loaded[User]
+    ) -> tuple[NewEvents, list[Companion]]:
         """A verified account's owner is told; an unverified one gets a new link and the new password, because whoever
         registered first has not shown that the address is theirs (pre-hijacking)."""
-        user_id = await self.accounts.user_with(address)
-        if user_id is None:
-            return
-        now = self.shell.now()
-        loaded = await load(self.shell.store, USER, user_id)
-        events = user.repeat_registration(loaded.state, token_id=self.shell.new_id(), now=now)
-        new = NewEvents(stream_id=user_id, owner_id=user_id, expected_version=loaded.version, events=tuple(events))
-        companions = [] if loaded.state.verified else [KeepCredential(user_id, password_hash, now)]
-        await self.shell.store.append([new], metadata=context, companions=companions)
+        now, token_id = self.shell.now(), self.shell.new_id()
+        keep = KeepCredential(user_id, password_hash, now)
+        if known.version == 0:
+            events = user.register(
+                email=profile.email, name=profile.name, timezone=profile.timezone, token_id=token_id, now=now
+            )
+            return _appended(user_id, 0, events), [Reserve(EMAIL_SCOPE, profile.email, user_id), keep]
+        events = user.repeat_registration(known.state, token_id=token_id, now=now)
+        return _appended(user_id, known.version, events), [] if known.state.verified else [keep]
 
     async def verify_email(self, token: str, *, correlation_id: UUID) -> UUID:
         """Prove an address with the token of a mailed link, once."""
@@ -185,11 +202,16 @@ class IdentityCommands:
             user_id, token_id = self.links.read("verify-email", token)
         except LinkInvalid:
             raise InvalidInput("this is not a link of ours; copy it whole from the mail", field="token") from None
-        loaded = await load(self.shell.store, USER, user_id)
-        events = user.verify_email(loaded.state, token_id=token_id, now=self.shell.now())
-        new = NewEvents(stream_id=user_id, owner_id=user_id, expected_version=loaded.version, events=tuple(events))
-        await self.shell.store.append([new], metadata=Metadata(correlation_id=correlation_id, actor=str(user_id)))
-        return user_id
+        context = Metadata(correlation_id=correlation_id, actor=str(user_id))
+        for _ in range(ATTEMPTS_MAX):
+            loaded = await load(self.shell.store, USER, user_id)
+            events = user.verify_email(loaded.state, token_id=token_id, now=self.shell.now())
+            try:
+                await self.shell.store.append([_appended(user_id, loaded.version, events)], metadata=context)
+            except ConcurrentAppend:
+                continue
+            return user_id
+        raise ConcurrentAppend
 
     async def log_in(self, *, email: str, password: str) -> TokenPair:
         """Tokens for a verified person. Unknown, unverified and wrong fail alike, after the same work."""
@@ -197,13 +219,13 @@ class IdentityCommands:
             address = normalise_email(email)
         except InvalidInput:
             address = ""
-        user_id = await self.accounts.user_with(address)
-        stored = None if user_id is None else await self.accounts.password_hash(user_id)
-        fits = await self.passwords.verify(stored, password[: PASSWORD_CHARS_MAX + 1])
-        if user_id is None or stored is None or not fits:
-            raise InvalidCredentials
+        user_id = await self.accounts.user_with(address) or NOBODY
+        # Verified first, then the password: the other way round, one that was read before a new registration replaced
+        # it would still open the account when its owner verifies during the slow hash.
         person = (await load(self.shell.store, USER, user_id)).state
-        if not person.verified:
+        stored = await self.accounts.password_hash(user_id)
+        fits = await self.passwords.verify(stored, password[: PASSWORD_CHARS_MAX + 1])
+        if stored is None or not fits or not person.verified:
             raise InvalidCredentials
         now = self.shell.now()
         if self.passwords.is_outdated(stored):
@@ -239,13 +261,14 @@ class IdentityCommands:
 
 
 def normalise_email(email: str) -> str:
-    """The address in the one form it is stored and compared in: NFC, lower case, domain as IDNA; `InvalidInput` if it is
-    none. Internal domains are allowed, because Vigil also runs inside of firms."""
+    """The address in the one form it is stored and compared in: NFC, lower case, domain in Unicode and not in Punycode;
+    `InvalidInput` if it is none. Internal domains are allowed, because Vigil also runs inside of firms."""
     try:
         checked = validate_email(email, check_deliverability=False, globally_deliverable=False)
     except EmailNotValidError as error:
         raise InvalidInput(f"this is not an e-mail address: {error}", field="email") from None
-    return checked.normalized.lower()
+    # Lower case can take a text out of NFC; without this, a normalised address would normalise to another.
+    return unicodedata.normalize("NFC", checked.normalized.lower())
 
 
 def check_password(password: str, *, email: str) -> None:
@@ -262,5 +285,16 @@ def check_password(password: str, *, email: str) -> None:
 def _check_profile(name: str, timezone: str) -> None:
     if not 1 <= len(name.strip()) <= NAME_CHARS_MAX or not name.isprintable():
         raise InvalidInput(f"a name is 1 to {NAME_CHARS_MAX} printable characters", field="name")
-    if timezone not in available_timezones():
+    if timezone not in _timezones():
         raise InvalidInput(f"{timezone!r} is not an IANA time zone; write for example Europe/Berlin", field="timezone")
+
+
+@cache
+def _timezones() -> frozenset[str]:
+    """The IANA names this host knows. Read once: it means opening hundreds of files on the event loop. `localtime` is
+    whatever the host is set to, and `Factory` says that nothing is set."""
+    return frozenset(available_timezones() - {"localtime", "Factory"})
+
+
+def _appended(user_id: UUID, version: int, events: Sequence[Event]) -> NewEvents:
+    return NewEvents(stream_id=user_id, owner_id=user_id, expected_version=version, events=tuple(events))

@@ -88,6 +88,8 @@ class IdentityWrites(Controller):
     async def show_verification(self, token: str = "") -> Response[str]:
         """Where the mailed link leads. Opening it changes nothing, because mail scanners open links too."""
         form = (
+            "<p>Say yes only if you registered at Vigil yourself, just now. If you did not, somebody else used your"
+            " address: close this page, and nothing happens.</p>"
             f'<form method="post" action="/api/v1/auth/verify-email/form?token={quote(token)}">'
             "<button>Yes, this is my address</button></form>"
         )

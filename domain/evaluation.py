@@ -119,10 +119,20 @@ def evaluation_id(monitor_id: UUID, due_at: datetime) -> UUID:
     return uuid5(monitor_id, due_at.astimezone(UTC).isoformat(timespec="microseconds"))
 
 
+class EvaluationJob(msgspec.Struct, frozen=True, kw_only=True):
+    """An evaluation somebody has to do: a slot of the schedule, or one that was asked for."""
+
+    evaluation_id: UUID
+    monitor_id: UUID
+    owner_id: UUID
+    due_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Previous:
-    """What the evaluation before this one concluded: its verdict and how often in a row."""
+    """What the evaluations before this one came to: the last one's id, and the last verdict and how often in a row."""
 
+    evaluation_id: UUID | None = None
     verdict: Verdict | None = None
     streak: int = 0
 

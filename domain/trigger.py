@@ -88,7 +88,8 @@ class TriggerFired(Event, frozen=True, kw_only=True):
 
 @stored_as("trigger.suppressed")
 class TriggerSuppressed(Event, frozen=True, kw_only=True):
-    """The change came, but the action is not done; `reason` says why (disabled, once_already_fired, cooldown)."""
+    """The change came, but the action is not done; `reason` says why (disabled, once_already_fired,
+    cooldown, action_deleted, address_unverified)."""
 
     firing_id: UUID
     monitor_id: UUID
@@ -235,17 +236,20 @@ def delete(trigger: Trigger, *, now: datetime) -> list[TriggerEvent]:
 Occasion = StateChanged | ConditionMetAgain
 
 
-def fire(trigger_id: UUID, trigger: Trigger, occasion: Occasion, *, place: int, now: datetime) -> list[TriggerEvent]:
+def fire(
+    trigger_id: UUID, trigger: Trigger, occasion: Occasion, *, place: int, obstacle: str | None, now: datetime
+) -> list[TriggerEvent]:
     """What a trigger does about a change: fires, is suppressed with a reason, or (not its change) nothing.
 
-    `place` is the change's position in its partition of the log, which only grows.
+    `place` is the change's position in its partition of the log, which only grows; `obstacle` a reason from outside the
+    trigger why its action cannot be done.
     """
     if trigger.monitor_id is None or trigger.deleted or place <= trigger.last_occasion:
         return []
     if not _waits_for(trigger.condition, occasion):
         return []
     firing_id = uuid5(trigger_id, str(place))
-    reason = _reason_not_to_fire(trigger, now)
+    reason = _reason_not_to_fire(trigger, now) or obstacle
     if reason is not None:
         return [
             TriggerSuppressed(

@@ -24,13 +24,16 @@ create table lease (
 -- When each monitor is due. due_at moves only in the transaction that records the evaluation of the slot, so that a slot
 -- whose job was lost is handed out again.
 create table schedule (
-    monitor_id  uuid        not null primary key,
-    owner_id    uuid        not null,
-    schedule    jsonb       not null,
-    active      boolean     not null,
-    due_at      timestamptz not null,
-    enqueued_at timestamptz
+    monitor_id         uuid        not null primary key,
+    owner_id           uuid        not null,
+    schedule           jsonb       not null,
+    active             boolean     not null,
+    due_at             timestamptz not null,
+    enqueued_at        timestamptz,
+    last_evaluation_id uuid
 );
+
+comment on column schedule.last_evaluation_id is 'What the next evaluation compares with; its compare-and-set keeps the evaluations of a monitor in a row.';
 
 create index schedule_due on schedule (due_at) where active;
 

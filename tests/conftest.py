@@ -10,11 +10,11 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis as sync_redis
+from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
 from adapters import yoyo_migrations
 from adapters.postgres_pool import open_pool
-
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 """A moment for tests that need one and do not care which."""
@@ -57,9 +57,10 @@ def database(postgres_url: str, template_database: str) -> Iterator[str]:
     """The URL of a fresh, migrated database."""
     name = f"t{uuid.uuid1().hex}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {template_database}")  # noqa: S608  # pyright: ignore
+        create = sql.SQL("create database {} template {}")
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(template_database)))
         yield database_url(postgres_url, name)
-        connection.execute(f"drop database {name} with (force)")  # pyright: ignore
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 @pytest.fixture

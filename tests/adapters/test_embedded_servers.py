@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import redis
 
+from adapters import embedded_redis
 from adapters.data_dir import DataDirLock
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.embedded_process import EmbeddedServerFailed, bundled_program, end, is_gone, processes_in
@@ -273,12 +274,11 @@ def test_root_lets_another_user_run_postgres_and_opens_folders_to_their_group_on
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_an_ordinary_user_can_start_and_stop_both_and_sees_whose_data_it_is(data_dir: Path, fresh_dir: Path) -> None:
+def test_an_ordinary_user_can_start_and_stop_both_and_is_told_of_data_of_another(fresh_dir: Path) -> None:
     nobody = 65534
     for folder in (fresh_dir, fresh_dir.parent):
         os.chown(folder, nobody, nobody)
-    data_dir.chmod(0o711)
-    data_dir.parent.chmod(0o711)
+    (fresh_dir / "roots" / "postgres").mkdir(mode=0o700, parents=True)
     child = os.fork()
     if child == 0:  # never returns into pytest
         try:
@@ -293,7 +293,7 @@ def test_an_ordinary_user_can_start_and_stop_both_and_sees_whose_data_it_is(data
             cache.stop()
             server.stop()
             with pytest.raises(EmbeddedServerFailed, match="belongs to another user"):
-                EmbeddedPostgres(data_dir).start()
+                EmbeddedPostgres(fresh_dir / "roots").start()
         except BaseException:  # noqa: BLE001 - whatever it is, the parent must see a failure
             traceback.print_exc()
             os._exit(1)
@@ -341,10 +341,23 @@ def test_a_redis_that_cannot_start_says_what_its_log_says(fresh_dir: Path) -> No
         EmbeddedRedis(fresh_dir).start()
 
 
-def test_a_redis_that_takes_too_long_is_given_up_and_ended(fresh_dir: Path) -> None:
-    with pytest.raises(EmbeddedServerFailed, match="did not answer in -1 s"):
-        EmbeddedRedis(fresh_dir, start_timeout_seconds=-1).start()
+def test_a_redis_that_takes_too_long_is_given_up_and_ended(fresh_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    never_ready = fresh_dir / "redis-server"
+    never_ready.write_text("#!/bin/sh\nwhile :; do sleep 1; done\n")
+    never_ready.chmod(0o700)
+    monkeypatch.setattr(embedded_redis, "bundled_program", lambda _package, _path: never_ready)
+    with pytest.raises(EmbeddedServerFailed, match=r"did not answer in 0\.05 s"):
+        EmbeddedRedis(fresh_dir, start_timeout_seconds=0.05).start()
     assert processes_in(fresh_dir / "redis", "redis-server") == []
+    assert processes_in(fresh_dir / "redis", "sleep") == []
+
+
+def test_a_child_that_lost_its_lock_file_is_still_ended(postgres: EmbeddedPostgres, data_dir: Path) -> None:
+    postgres.start()
+    server = postmaster(data_dir)
+    (data_dir / "postgres" / "postmaster.pid").unlink()
+    postgres.stop()
+    assert is_gone(server)
 
 
 def test_a_process_that_does_not_end_is_said() -> None:

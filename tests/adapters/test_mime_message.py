@@ -17,15 +17,12 @@ DATE = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 HIDDEN_BCC = "=?utf-8?q?x=0D=0ABcc=3A_evil=40x?= " + "y" * 90
 """On CPython before 3.11.10 `EmailMessage` writes a real Bcc line for this subject."""
 
+TRICKY_PIECES = (
+    '=?utf-8?q?|=?utf-8?b?|?=|=0D=0A|=20| |é|DQo=|=?|"|(|\\|<a@b>|,|:|;|Bcc: e@x|日本|\r\n|\n |\x00|\u2028|\ud800'
+)
 subjects = st.one_of(
     st.text(max_size=250),
-    st.lists(
-        st.sampled_from(
-            ["=?utf-8?q?", "=?utf-8?b?", "?=", "=0D=0A", "=20", " ", "é", "x" * 30, "DQo=", "=?", '"', "(", "\\"]
-            + ["<a@b>", ",", ":", ";", "Bcc: e@x", "日本", "\r\n", "\n ", "\x00", "\u2028", "\ud800"]
-        ),
-        max_size=15,
-    ).map("".join),
+    st.lists(st.sampled_from([*TRICKY_PIECES.split("|"), "x" * 30]), max_size=15).map("".join),
 )
 
 
@@ -40,7 +37,7 @@ def built(outgoing: OutgoingMail, *, sender: str = "Vigil <vigil@example.com>") 
 
 
 def read(data: bytes) -> EmailMessage:
-    return cast("EmailMessage", message_from_bytes(data, policy=default))
+    return message_from_bytes(data, policy=default)
 
 
 def test_a_mail_says_who_when_and_that_a_machine_wrote_it() -> None:

@@ -1,7 +1,6 @@
 """The event store against a real PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 import psycopg
@@ -17,8 +16,8 @@ from tests.conftest import AT
 
 
 @pytest.fixture
-async def store(pool: Pool) -> AsyncIterator[PostgresEventStore]:
-    yield PostgresEventStore(pool, new_id=uuid7)
+async def store(pool: Pool) -> PostgresEventStore:
+    return PostgresEventStore(pool, new_id=uuid7)
 
 
 def metadata() -> Metadata:
@@ -35,7 +34,11 @@ async def test_what_was_appended_is_loaded_in_order(store: PostgresEventStore) -
     await store.append([granted(stream, "a", "b")], metadata=metadata())
     await store.append([granted(stream, "c", after=2)], metadata=metadata())
     loaded = await store.load(stream)
-    assert [(e.version, e.event.role) for e in loaded if isinstance(e.event, RoleGranted)] == [(1, "a"), (2, "b"), (3, "c")]
+    assert [(e.version, e.event.role) for e in loaded if isinstance(e.event, RoleGranted)] == [
+        (1, "a"),
+        (2, "b"),
+        (3, "c"),
+    ]
     assert await store.load(stream, after_version=2) == loaded[2:]
 
 
@@ -62,7 +65,9 @@ async def test_several_streams_are_appended_together_or_not_at_all(store: Postgr
     assert await store.load(new) == []
 
 
-async def test_a_reserved_value_is_refused_to_another_stream_and_its_events_are_not_stored(store: PostgresEventStore) -> None:
+async def test_a_reserved_value_is_refused_to_another_stream_and_its_events_are_not_stored(
+    store: PostgresEventStore,
+) -> None:
     first, second = uuid7(), uuid7()
     await store.append([granted(first, "a")], metadata=metadata(), companions=[Reserve("name", "x", first)])
     with pytest.raises(AlreadyReserved) as caught:
@@ -74,7 +79,9 @@ async def test_a_reserved_value_is_refused_to_another_stream_and_its_events_are_
 async def test_a_quota_holds_against_writers_at_the_same_moment(store: PostgresEventStore) -> None:
     async def take(value: int) -> None:
         stream = uuid7()
-        await store.append([granted(stream, "a")], metadata=metadata(), companions=[Reserve("q", str(value), stream, 3)])
+        await store.append(
+            [granted(stream, "a")], metadata=metadata(), companions=[Reserve("q", str(value), stream, 3)]
+        )
 
     outcomes = await asyncio.gather(*(take(i) for i in range(9)), return_exceptions=True)
     assert sum(o is None for o in outcomes) == 3

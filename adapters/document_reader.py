@@ -1,0 +1,221 @@
+"""Reads facts from a document: selects, converts, and quotes. No network, no clock, and no exception for what a
+document holds: a fact that cannot be read is None.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+import re2
+from jsonpath_rfc9535 import JSONPathError
+from lxml import etree
+from selectolax.lexbor import SelectolaxError
+
+from adapters.fact_conversion import LIST_ITEM_CHARS_MAX, LIST_ITEMS_MAX, TEXT_CHARS_MAX, converted, numbers, plain
+from adapters.fact_quote import quoted
+from adapters.fact_selection import (
+    REGEX_TEXT_CHARS_MAX,
+    SELECTORS,
+    compiled_jsonpath,
+    compiled_regex,
+    compiled_xpath,
+)
+from adapters.feed_reader import FIELDS, element_text
+from adapters.named_value import element_value, in_json, in_lines, in_page, in_xml, json_ld
+from adapters.parsed_document import ParsedDocument, json_value
+from domain.evidence import Document, FetchOutcome
+from domain.fact import Fact, FactSpec, FactType, FactValue, Select
+from domain.source import FeedSource, HttpSource, Source
+
+# What the parsers and languages raise for broken documents, and for selections that do not fit them.
+_UNREADABLE = (
+    ValueError, RecursionError, OverflowError, csv.Error, etree.Error, JSONPathError, SelectolaxError, re2.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A selected value (a JSON value or a text) and the words of the document to quote for it."""
+
+    value: object
+    words: str
+
+
+class DocumentReader:
+    """Reads any number of facts from one document, which is parsed at most once for each way of looking at it."""
+
+    def __init__(self, source: Source, document: Document) -> None:
+        self._source = source
+        self._document = document
+        self._parsed = ParsedDocument(document)
+
+    def read(self, spec: FactSpec) -> Fact | None:
+        """The fact `spec` asks for, or None when it is not there or not of its type.
+
+        The fact's own `select` wins over the source's; a feed without one gives its titles. A boolean with a `regex`
+        that has no group says whether the regex matches what was selected.
+        """
+        if self._document.outcome is not FetchOutcome.OK:
+            return None
+        select = spec.select or (self._source.select if isinstance(self._source, HttpSource) else None) or Select()
+        if isinstance(self._source, FeedSource) and _selects_everything(select):
+            select = Select(feed="title", regex=select.regex)
+        try:
+            found = self._value(select, spec.type)
+        except _UNREADABLE:
+            return None
+        if found is None:
+            return None
+        value, words = found
+        return Fact(
+            name=spec.name,
+            type=spec.type,
+            value=value,
+            unit=spec.unit,
+            quote=quoted(words, self._parsed.text),
+            source_url=self._document.url,
+            evidence_hash=self._document.hash or "",
+            observed_at=self._document.fetched_at,
+        )
+
+    def _value(self, select: Select, kind: FactType) -> tuple[FactValue, str] | None:
+        found = self._selected(select, kind)
+        if kind is FactType.LIST:
+            return _list(select, found, empty_feed=select.feed is not None and self._parsed.feed == [])
+        if select.regex is not None:
+            regex = compiled_regex(select.regex)
+            if kind is FactType.BOOLEAN and regex.groups == 0:
+                return _whether_matching(regex, found)
+            found = _narrowed(regex, found)
+        if select.named is None:  # a name may be carried by other things too; any other selection says which one it is
+            found = islice((one for one in found if plain(one.value).strip()), 1)
+        for one in found:
+            value = _scalar(select, kind, one.value)
+            if value is not None:
+                return value, one.words
+        return None
+
+    def _selected(self, select: Select, kind: FactType) -> Iterable[_Found]:
+        document = self._parsed
+        match select:
+            case Select(css=str(selector)):
+                nodes = [] if document.page is None else document.page.css(selector)[:LIST_ITEMS_MAX]
+                return _texts(_css_value(node, kind) for node in nodes)
+            case Select(xpath=str(expression)):
+                return self._by_xpath(expression)
+            case Select(jsonpath=str(query)):
+                return _values(node.value for node in compiled_jsonpath(query).finditer(document.json))
+            case Select(csv=str(column), csv_row=row):
+                return self._by_column(column, kind, first=row == "first")
+            case Select(feed=str(field)):
+                return _texts(item.get(field, "") for item in document.feed or ())
+            case Select(named=str(name)):
+                return self._by_name(name, kind)
+            case _:
+                return _texts([document.seen])
+
+    def _by_xpath(self, expression: str) -> Iterator[_Found]:
+        if self._parsed.tree is None:
+            return
+        found: Any = compiled_xpath(expression)(self._parsed.tree)
+        for one in found[:LIST_ITEMS_MAX] if isinstance(found, list) else [found]:
+            value = element_text(one) if etree.iselement(one) else one
+            if isinstance(value, str):
+                yield _Found(value, value)
+            elif isinstance(value, bool | float):
+                yield _Found(value, "")  # computed, as by count(): it stands nowhere
+
+    def _by_column(self, column: str, kind: FactType, *, first: bool) -> Iterable[_Found]:
+        cells = self._parsed.column(column)
+        if not cells:
+            return []
+        if kind is FactType.LIST:
+            return _texts(cells[:LIST_ITEMS_MAX] if first else cells[-LIST_ITEMS_MAX:])
+        return _texts([cells[0] if first else cells[-1]])
+
+    def _by_name(self, name: str, kind: FactType) -> Iterable[_Found]:
+        document = self._parsed
+        if document.is_json:
+            return _values(in_json(document.json, name))
+        if document.is_xml:
+            fields = (item.get(name.lower(), "") for item in document.feed or () if name.lower() in FIELDS)
+            return chain(_texts(fields), _texts([] if document.tree is None else in_xml(document.tree, name)))
+        if document.is_page:
+            if document.page is None:
+                return []
+            linked = (in_json(json_value(block), name) for block in json_ld(document.page))
+            labelled = chain(in_page(document.page, name), in_lines(document.seen, name))
+            return chain(_values(chain.from_iterable(linked)), _texts(labelled))
+        return chain(self._by_column(name, kind, first=False), _texts(in_lines(document.text, name)))
+
+
+def read_fact(spec: FactSpec, source: Source, document: Document) -> Fact | None:
+    """One fact of one document; use a `DocumentReader` where several are read."""
+    return DocumentReader(source, document).read(spec)
+
+
+def _selects_everything(select: Select) -> bool:
+    return all(getattr(select, name) is None for name in SELECTORS)
+
+
+def _texts(texts: Iterable[str]) -> Iterator[_Found]:
+    return (_Found(text, text) for text in texts)
+
+
+def _values(values: Iterable[object]) -> Iterator[_Found]:
+    return (_Found(value, plain(value)) for value in values)
+
+
+def _css_value(node: Any, kind: FactType) -> str:  # noqa: ANN401  # lexbor's node, whose attributes are untyped
+    if kind is FactType.TIMESTAMP and (instant := node.attributes.get("datetime")):
+        return str(instant)
+    return element_value(node)
+
+
+def _scalar(select: Select, kind: FactType, raw: object) -> FactValue | None:
+    if select.named is not None and isinstance(raw, dict | list):
+        return None  # a name points at a value; an object of that name may hold one further on
+    if kind is FactType.NUMBER and isinstance(raw, str) and select.regex is None and _selects_everything(select):
+        alone = len(raw) <= TEXT_CHARS_MAX and len(numbers(raw, 2)) == 1
+        return converted(kind, raw) if alone else None  # which of a page's numbers is meant, nobody said
+    return converted(kind, raw)
+
+
+def _list(select: Select, found: Iterable[_Found], *, empty_feed: bool) -> tuple[FactValue, str] | None:
+    selected = list(islice(found, LIST_ITEMS_MAX))
+    if selected and isinstance(selected[0].value, list) and (len(selected) == 1 or select.named is not None):
+        items = selected[0].value[:LIST_ITEMS_MAX]
+        if not items:
+            return [], "[]"
+        selected = list(_values(items))
+    if select.regex is not None:
+        every = _selects_everything(select)
+        narrowed = _narrowed(compiled_regex(select.regex), selected, every=every)
+        selected = list(islice(narrowed, LIST_ITEMS_MAX))
+    texts = [(" ".join(plain(one.value).split())[:LIST_ITEM_CHARS_MAX], one.words) for one in selected]
+    kept = [(text, words) for text, words in texts if text]
+    if not kept:
+        return ([], "") if empty_feed else None
+    return [text for text, _ in kept], kept[0][1]
+
+
+def _narrowed(regex: Any, found: Iterable[_Found], *, every: bool = False) -> Iterator[_Found]:  # noqa: ANN401  # untyped
+    """What the regex takes from each text: its first match, or `every` match."""
+    for one in found:
+        matches = regex.finditer(plain(one.value)[:REGEX_TEXT_CHARS_MAX])
+        for match in matches if every else islice(matches, 1):
+            text = match[1] if regex.groups else match[0]
+            if text:
+                yield _Found(text, text)
+
+
+def _whether_matching(regex: Any, found: Iterable[_Found]) -> tuple[FactValue, str] | None:  # noqa: ANN401  # untyped
+    looked_at: _Found | None = None
+    for one in found:
+        looked_at = looked_at or one
+        match = regex.search(plain(one.value)[:REGEX_TEXT_CHARS_MAX])
+        if match is not None:
+            return True, match[0]
+    return None if looked_at is None else (False, looked_at.words)

@@ -1,0 +1,53 @@
+"""How the consumers of the log are doing: position, lag, heartbeat, owners."""
+
+from datetime import datetime
+
+import msgspec
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
+
+_STATUS = """
+with heads as (
+    select (n - 1)::smallint as partition, place
+    from log_head, unnest(partition_positions) with ordinality as p (place, n)
+), waiting as (
+    select c.consumer, min(e.recorded_at) as since
+    from checkpoint c
+    join event_log l on l.partition = c.partition and l.partition_position = c.position + 1
+    join event e using (stream_id, version)
+    group by c.consumer
+)
+select c.consumer, count(*), sum(c.position)::bigint, sum(h.place)::bigint,
+       sum(greatest(h.place - c.position, 0))::bigint,
+       coalesce(extract(epoch from clock_timestamp() - min(w.since)), 0)::float, max(c.updated_at),
+       coalesce(array_agg(distinct l.holder) filter (where l.expires_at > now()), '{}')
+from checkpoint c
+join heads h using (partition)
+left join waiting w on w.consumer = c.consumer
+left join lease l on l.name = c.consumer || ':' || c.partition
+group by c.consumer order by c.consumer
+"""
+
+
+class ConsumerStatus(msgspec.Struct, frozen=True):
+    """A consumer: `position` and `head` are sums over its partitions; `lag_seconds` is how long its next event waits;
+    `heartbeat_at` is when it last moved; `holders` are the processes that own its partitions."""
+
+    consumer: str
+    partitions: int
+    position: int
+    head: int
+    lag_events: int
+    lag_seconds: float
+    heartbeat_at: datetime | None
+    holders: tuple[str, ...]
+
+
+async def consumer_status(pool: Pool) -> list[ConsumerStatus]:
+    """All consumers that ever ran, by name."""
+    async with pool.connection() as connection:
+        rows = await (await connection.execute(_STATUS)).fetchall()
+    return [ConsumerStatus(*values, tuple(holders)) for *values, holders in rows]

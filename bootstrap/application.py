@@ -1,0 +1,91 @@
+"""The ASGI application: every route, on one page."""
+
+import psycopg
+import psycopg_pool
+from litestar import Litestar, Router, get
+from litestar.config.compression import CompressionConfig
+from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+
+from bootstrap.parts import Parts, new_id, utc_now
+from commands.actions_http import ActionWrites
+from commands.http.caller import ANONYMOUS_ROUTE, BearerAuthentication
+from commands.http.failures import EXCEPTION_HANDLERS, on_dependency_down
+from commands.http.form import API_VERSION, AnyRequest
+from commands.http.request import BodyKeepingRequest, RequestIds
+from commands.identity_http import IdentityWrites
+from commands.monitors_http import MonitorWrites
+from commands.triggers_http import TriggerWrites
+from read_api.actions import ActionReads, ActionView
+from read_api.evaluations import EvaluationReads, EvaluationView
+from read_api.freshness import ProjectionWait
+from read_api.health import Health, HealthChecks
+from read_api.monitors import MonitorReads, MonitorView
+from read_api.notifications import NotificationReads, NotificationView
+from read_api.triggers import TriggerReads, TriggerView
+from read_api.users import UserReads, UserView
+
+BODY_BYTES_MAX = 256 * 1024
+
+
+def make_application(parts: Parts) -> Litestar:
+    """The application over these parts."""
+    identity = parts.identity()
+    provided = {
+        "identity": identity,
+        "monitors": parts.monitors(),
+        "actions": parts.actions(identity),
+        "triggers": parts.triggers(),
+        "projected": ProjectionWait(parts.pool),
+        "monitor_views": MonitorView(parts.pool),
+        "evaluation_views": EvaluationView(parts.pool),
+        "action_views": ActionView(parts.pool),
+        "trigger_views": TriggerView(parts.pool),
+        "notification_views": NotificationView(parts.pool),
+        "user_views": UserView(parts.pool),
+        "health": HealthChecks(parts.pool, {"redis": parts.redis.ping}, started_at=utc_now()),
+    }
+    writes = [IdentityWrites, MonitorWrites, ActionWrites, TriggerWrites]
+    reads = [MonitorReads, EvaluationReads, ActionReads, TriggerReads, NotificationReads, UserReads]
+    return Litestar(
+        route_handlers=[Router("/api/v1", route_handlers=[*writes, *reads, openapi_schema]), Health],
+        dependencies={name: Provide(_always(part), sync_to_thread=False) for name, part in provided.items()},
+        middleware=[
+            DefineMiddleware(RequestIds, new_id=new_id),
+            DefineMiddleware(BearerAuthentication, tokens=parts.tokens),
+        ],
+        exception_handlers={
+            **EXCEPTION_HANDLERS,
+            psycopg.OperationalError: on_dependency_down,
+            psycopg_pool.PoolTimeout: on_dependency_down,
+        },
+        request_class=BodyKeepingRequest,
+        request_max_body_size=BODY_BYTES_MAX,
+        compression_config=CompressionConfig(backend="gzip"),
+        openapi_config=OpenAPIConfig(
+            title="Vigil",
+            version=API_VERSION,
+            description="Says in an e-mail when what you asked it to watch has changed, and can prove why.",
+            components=Components(
+                security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
+            ),
+            security=[{"bearer": []}],
+            render_plugins=[],
+        ),
+        debug=False,
+    )
+
+
+@get("/openapi.json", opt={ANONYMOUS_ROUTE: True}, include_in_schema=False)
+async def openapi_schema(request: AnyRequest) -> dict[str, object]:
+    """The OpenAPI 3.1 description of this API."""
+    return request.app.openapi_schema.to_schema()
+
+
+def _always(part: object):  # noqa: ANN202  Litestar reads the type where it is injected
+    def provide() -> object:
+        return part
+
+    return provide

@@ -1,0 +1,214 @@
+"""The composition root: every adapter that the settings ask for, made once and given to whoever needs it."""
+
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from uuid_utils.compat import uuid7
+
+from adapters.aiohttp_fetcher import AiohttpFetcher
+from adapters.argon2_passwords import Argon2Passwords
+from adapters.cel_condition import CelConditionLanguage
+from adapters.document_reader import FactReader
+from adapters.hmac_link_tokens import HmacLinkTokens
+from adapters.jinja_mail_renderer import JinjaMailRenderer
+from adapters.jwt_tokens import JwtAccessTokens
+from adapters.network_guard import NetworkGuard
+from adapters.postgres_event_store import PostgresEventStore
+from adapters.postgres_history import PostgresHistory
+from adapters.postgres_identity import PostgresAccounts, PostgresSessions
+from adapters.postgres_leases import PostgresLeases
+from adapters.postgres_log import PostgresLog
+from adapters.postgres_outbox import PostgresOutbox, PostgresTriggers
+from adapters.postgres_pool import Pool, open_pool
+from adapters.postgres_read_tables import PostgresCheckpoints, PostgresReadTables
+from adapters.postgres_schedule import PostgresSchedule
+from adapters.redis_jobs import RedisJobs
+from adapters.redis_log import RedisLog
+from adapters.rules_provider import RulesProvider
+from adapters.smtp_mailer import SmtpMailer
+from adapters.source_rules import SourceRules
+from bootstrap.settings import Settings
+from commands.actions import ActionCommands
+from commands.identity import IdentityCommands
+from commands.monitors import MonitorCommands
+from commands.shell import Shell
+from commands.triggers import TriggerCommands
+from projections.core import CORE
+from workers.evaluation_queue import EvaluationQueue
+from workers.evaluator import Evaluator
+from workers.log_reader import LogReader
+from workers.mailer import Mailer
+from workers.notifier import CONSUMER as NOTIFIER
+from workers.notifier import Notifier
+from workers.partitions import PartitionLeases
+from workers.projector import Projector
+from workers.relay import Relay
+from workers.scheduler import Scheduler
+
+USER_AGENT = "Vigil/0.1 (monitoring on behalf of a person)"
+REDIS_TIMEOUT_SECONDS = 3.0
+"""Above the longest blocking read, so that a silent Redis is told from a hanging one."""
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def new_id() -> UUID:
+    """A time-ordered id (UUIDv7, RFC 9562)."""
+    return uuid7()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where this installation's servers are, whoever started them."""
+
+    database_url: str
+    redis_url: str
+    smtp_url: str
+    public_url: str
+
+
+class Parts:
+    """The adapters of one process, and everything built from them."""
+
+    def __init__(
+        self, settings: Settings, endpoints: Endpoints, secret: bytes, *, pool: Pool, client: redis.Redis
+    ) -> None:
+        self.settings, self.endpoints = settings, endpoints
+        self.pool, self.redis = pool, client
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{new_id().hex[-8:]}"
+        self.store = PostgresEventStore(pool, new_id=new_id)
+        self.log = PostgresLog(pool)
+        self.tail = RedisLog(client, namespace=settings.redis_namespace)
+        self.leases = PostgresLeases(pool)
+        self.shell = Shell(store=self.store, now=utc_now, new_id=new_id)
+        self.links = HmacLinkTokens([secret])
+        self.tokens = JwtAccessTokens([secret], issuer=endpoints.public_url, new_id=new_id)
+        self.conditions = CelConditionLanguage()
+        self.guard = NetworkGuard(settings.fetch_allow_networks)
+        self.fetcher = AiohttpFetcher(self.guard, now=utc_now, user_agent=USER_AGENT)
+        self.mailer_adapter = SmtpMailer(endpoints.smtp_url, sender=settings.mail_sender, now=utc_now)
+
+    async def close(self) -> None:
+        """Let go of what the adapters hold."""
+        await self.fetcher.close()
+        await self.mailer_adapter.close()
+
+    def identity(self) -> IdentityCommands:
+        """The write side of identity."""
+        return IdentityCommands(
+            shell=self.shell,
+            passwords=Argon2Passwords(),
+            links=self.links,
+            accounts=PostgresAccounts(self.pool),
+            sessions=PostgresSessions(self.pool, new_id=new_id),
+            access=self.tokens,
+            registration_open=lambda: self.settings.registration == "open",
+        )
+
+    def monitors(self) -> MonitorCommands:
+        """The write side of monitors."""
+        return MonitorCommands(
+            shell=self.shell,
+            classifier=RulesProvider(),
+            conditions=self.conditions,
+            sources=SourceRules(self.guard),
+            interval_seconds_min=self.settings.min_interval_seconds,
+            active_max=self.settings.monitor_limit,
+        )
+
+    def actions(self, identity: IdentityCommands) -> ActionCommands:
+        """The write side of actions."""
+        return ActionCommands(shell=self.shell, addresses=identity)
+
+    def triggers(self) -> TriggerCommands:
+        """The write side of triggers."""
+        return TriggerCommands(shell=self.shell)
+
+    def log_reader(self) -> LogReader:
+        """How consumers read the log."""
+        return LogReader(self.tail, self.log)
+
+    def relay(self) -> Relay:
+        """Sequences and publishes."""
+        return Relay(self.log, self.tail, self.leases, holder=self.holder, monotonic=time.monotonic)
+
+    def projector(self) -> Projector:
+        """Keeps the read tables."""
+        return Projector(self.log_reader(), PostgresReadTables(self.pool, CORE), self._partitions(CORE.name))
+
+    def notifier(self) -> Notifier:
+        """Turns changes into notifications."""
+        return Notifier(
+            self.log_reader(),
+            PostgresCheckpoints(self.pool, NOTIFIER),
+            self._partitions(NOTIFIER),
+            self.store,
+            PostgresTriggers(self.pool),
+            now=utc_now,
+        )
+
+    def scheduler(self) -> Scheduler:
+        """Hands out what is due."""
+        return Scheduler(PostgresSchedule(self.pool), self._jobs(), now=utc_now)
+
+    def evaluator(self) -> EvaluationQueue:
+        """Evaluates what was handed out."""
+        evaluator = Evaluator(
+            store=self.store,
+            fetcher=self.fetcher,
+            reading=FactReader(),
+            conditions=self.conditions,
+            history=PostgresHistory(self.pool),
+            now=utc_now,
+            new_id=new_id,
+        )
+        return EvaluationQueue(self._jobs(), evaluator, monotonic=time.monotonic)
+
+    def mailer(self) -> Mailer:
+        """Delivers notifications."""
+        return Mailer(
+            outbox=PostgresOutbox(self.pool),
+            store=self.store,
+            renderer=JinjaMailRenderer(),
+            sender=self.mailer_adapter,
+            links=self.links,
+            public_url=self.endpoints.public_url,
+            retry_base=timedelta(seconds=self.settings.smtp_retry_base_seconds),
+            now=utc_now,
+        )
+
+    def _jobs(self) -> RedisJobs:
+        return RedisJobs(self.redis, namespace=self.settings.redis_namespace, consumer=self.holder)
+
+    def _partitions(self, consumer: str) -> PartitionLeases:
+        return PartitionLeases(self.leases, consumer=consumer, holder=self.holder, monotonic=time.monotonic)
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings, endpoints: Endpoints, secret: bytes) -> AsyncIterator[Parts]:
+    """The parts of this process, with their connections, closed afterwards."""
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(endpoints.database_url, size_max=settings.pool_size))
+        client = redis.from_url(
+            endpoints.redis_url,
+            socket_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=30,
+        )
+        stack.push_async_callback(client.aclose)
+        parts = Parts(settings, endpoints, secret, pool=pool, client=client)
+        stack.push_async_callback(parts.close)
+        yield parts

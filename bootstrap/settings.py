@@ -1,0 +1,121 @@
+"""Settings: the only place that reads the environment. Every mistake is told at once, with its name and cure."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "VIGIL_"
+_ENVIRONMENT = os.environ  # noqa: TID251  the one place that reads it
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsInvalid(Exception):
+    """The configuration has mistakes; the message lists all of them."""
+
+
+class Settings(BaseSettings):
+    """Everything an operator can decide. `docs/settings.md` documents each; a test proves it."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file="vigil.toml", extra="forbid", frozen=True)
+
+    data_dir: Path = Field(Path(".vigil"), description="Folder of embedded servers, caught mail and keys.")
+    database_url: str | None = Field(
+        None, description="postgresql:// URL of the store. Unset: an embedded PostgreSQL in the data folder."
+    )
+    redis_url: str | None = Field(
+        None, description="redis://, rediss:// or unix:// URL. Unset: an embedded Redis in the data folder."
+    )
+    redis_namespace: str = Field("vigil", description="Prefix of all keys in Redis.", pattern=r"^[a-z0-9_-]{1,32}$")
+    pool_size: int = Field(20, ge=2, le=200, description="Most connections to PostgreSQL of one process.")
+    http_host: str = Field("127.0.0.1", description="Address the API listens on.")
+    http_port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 lets the system choose.")
+    public_url: str | None = Field(
+        None, description="Address people reach Vigil at, for links in mails. Unset: the address the API listens on."
+    )
+    inbox_port: int = Field(8025, ge=0, le=65535, description="Port of the page that shows caught mail.")
+    smtp_url: str | None = Field(
+        None, description="smtp:// or smtps:// URL of the mail server. Unset: mail is caught and shown in the inbox."
+    )
+    smtp_retry_base_seconds: float = Field(
+        30, gt=0, le=3600, description="Pause after the first failed delivery; it doubles with each further one."
+    )
+    mail_sender: str = Field("Vigil <vigil@localhost>", description="From address of all mails.")
+    registration: Literal["open", "closed"] = Field("open", description="Whether anybody may register an account.")
+    ai_providers: Names = Field(("rules",), description="Providers that read prompts, in order of preference.")
+    fetch_allow_networks: Names = Field(
+        (), description="Private networks (CIDR, comma-separated) that monitors may read; none by default."
+    )
+    min_interval_seconds: int = Field(60, ge=1, description="Shortest interval of a monitor's schedule.")
+    monitor_limit: int = Field(100, ge=1, description="Most active monitors a person may have.")
+    secret_key: str | None = Field(
+        None,
+        min_length=32,
+        description="Secret that tokens and links are made with. Unset: made once and kept in the data folder.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe logs written.")
+    log_format: Literal["json", "text"] = Field("text", description="How logs are written.")
+
+    @field_validator("ai_providers", "fetch_allow_networks", mode="before")
+    @classmethod
+    def split_at_commas(cls, value: object) -> object:
+        """Lists are written with commas in the environment."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("fetch_allow_networks")
+    @classmethod
+    def are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Each is an address range."""
+        for network in value:
+            ipaddress.ip_network(network)
+        return value
+
+    @field_validator("ai_providers")
+    @classmethod
+    def are_providers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Each is a provider this version has."""
+        for name in value:
+            if name != "rules":
+                raise ValueError(f"{name!r} is not a provider of this version; known is: rules")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Given values win over the environment, which wins over vigil.toml."""
+        _ = (dotenv_settings, file_secret_settings)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def read_settings(**given: object) -> Settings:
+    """The settings; raises `SettingsInvalid` naming every mistake and where it stands."""
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks the values
+    except ValidationError as error:
+        lines = [
+            f"  {PREFIX}{str(mistake['loc'][0]).upper() if mistake['loc'] else ''}: {mistake['msg']}"
+            for mistake in error.errors()
+        ]
+        raise SettingsInvalid("the configuration is not valid:\n" + "\n".join(lines)) from None
+
+
+def unknown_settings() -> list[str]:
+    """VIGIL_ variables in the environment that this version does not know: most likely misspelt."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in _ENVIRONMENT if name.startswith(PREFIX) and name not in known)

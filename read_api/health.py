@@ -1,0 +1,128 @@
+"""Whether Vigil lives and whether it can serve: for orchestrators and people."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import psycopg
+from litestar import Controller, Response, get
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from commands.http.caller import ANONYMOUS_ROUTE
+from projections.core import CORE
+
+Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
+
+LAG_SECONDS_MAX = 30.0
+HEARTBEAT_SECONDS_MAX = 30.0
+
+_LAG = """
+select coalesce(sum(head.place - coalesce(c.position, 0)), 0)::bigint
+from (
+    select (n - 1)::smallint as partition, place
+    from log_head, unnest(partition_positions) with ordinality as p (place, n)
+) head
+left join checkpoint c on c.consumer = %s and c.partition = head.partition
+"""
+
+_OLDEST_WAITING = """
+select extract(epoch from clock_timestamp() - min(e.recorded_at))
+from event_log l join event e using (stream_id, version)
+join checkpoint c on c.consumer = %s and c.partition = l.partition and l.partition_position = c.position + 1
+"""
+
+_OLDEST_UNSEQUENCED = """
+select extract(epoch from clock_timestamp() - min(e.recorded_at))
+from event e, log_head h where (e.tx, e.seq) > (h.tx, h.seq)
+"""
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing Vigil needs: `ok` or what is wrong with it."""
+
+    status: str
+    message: str | None = None
+
+
+class Lag(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a projection is behind the log, and how long the next event has waited for it."""
+
+    events: int
+    seconds: float
+    unsequenced_seconds: float
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether requests can be served; 503 unless every check is ok."""
+
+    status: str
+    checks: dict[str, Check]
+    projections: dict[str, Lag]
+
+
+class Liveness(msgspec.Struct, frozen=True, kw_only=True):
+    """The process answers."""
+
+    status: str
+    started_at: datetime
+
+
+class HealthChecks:
+    """Asks every dependency."""
+
+    def __init__(self, pool: Pool, probes: Mapping[str, Callable[[], Awaitable[Any]]], *, started_at: datetime) -> None:
+        self._pool = pool
+        self._probes = probes
+        self.started_at = started_at
+
+    async def readiness(self) -> Readiness:
+        """What is there and what is not, never an exception."""
+        checks = {name: await self._probe(probe) for name, probe in self._probes.items()}
+        lags: dict[str, Lag] = {}
+        try:
+            lags[CORE.name] = await self._lag()
+            checks["postgres"] = Check(status="ok")
+        except Exception as error:  # noqa: BLE001  whatever it is, the answer is "not ready"
+            checks["postgres"] = Check(status="down", message=type(error).__name__)
+        behind = any(max(lag.seconds, lag.unsequenced_seconds) > LAG_SECONDS_MAX for lag in lags.values())
+        ready = all(check.status == "ok" for check in checks.values()) and not behind
+        return Readiness(status="ready" if ready else "not_ready", checks=checks, projections=lags)
+
+    async def _probe(self, probe: Callable[[], Awaitable[Any]]) -> Check:
+        try:
+            await probe()
+        except Exception as error:  # noqa: BLE001  whatever it is, the answer is "not ready"
+            return Check(status="down", message=type(error).__name__)
+        return Check(status="ok")
+
+    async def _lag(self) -> Lag:
+        async with self._pool.connection(timeout=2) as connection:
+            events = await (await connection.execute(_LAG, (CORE.name,))).fetchone()
+            waiting = await (await connection.execute(_OLDEST_WAITING, (CORE.name,))).fetchone()
+            unsequenced = await (await connection.execute(_OLDEST_UNSEQUENCED)).fetchone()
+        return Lag(
+            events=int(events[0]) if events else 0,
+            seconds=float(waiting[0] or 0) if waiting else 0.0,
+            unsequenced_seconds=float(unsequenced[0] or 0) if unsequenced else 0.0,
+        )
+
+
+class Health(Controller):
+    """Probes; no token needed, nothing private told."""
+
+    path = "/health"
+    tags = ("System",)
+    opt = {ANONYMOUS_ROUTE: True}  # noqa: RUF012  Litestar's own form of options
+
+    @get("/live", summary="Whether the process answers")
+    async def live(self, health: HealthChecks) -> Liveness:
+        """200 as long as the process answers."""
+        return Liveness(status="live", started_at=health.started_at)
+
+    @get("/ready", summary="Whether requests can be served")
+    async def ready(self, health: HealthChecks) -> Response[Readiness]:
+        """200 when every dependency answers and no projection is far behind, else 503 with what is wrong."""
+        readiness = await health.readiness()
+        return Response(readiness, status_code=200 if readiness.status == "ready" else 503)

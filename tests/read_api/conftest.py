@@ -1,0 +1,118 @@
+"""The read API as an app of its own, in front of a fresh database."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
+from litestar.testing import AsyncTestClient
+from uuid_utils.compat import uuid7
+
+from adapters.postgres_pool import Pool
+from commands.http.caller import BearerAuthentication, Principal, TokenInvalid
+from commands.http.failures import EXCEPTION_HANDLERS
+from commands.http.request import BodyKeepingRequest, RequestIds
+from read_api.actions import ActionReads, ActionViews
+from read_api.evaluations import EvaluationReads, EvaluationViews
+from read_api.freshness import fresh_reads
+from read_api.monitors import MonitorReads, MonitorViews
+from read_api.notifications import NotificationReads, NotificationViews
+from read_api.triggers import TriggerReads, TriggerViews
+from read_api.users import UserReads, UserViews
+from tests.read_api.world import World
+
+Client = AsyncTestClient[Litestar]
+
+FRESH_WAIT_SECONDS = 0.3
+
+
+class IdTokens:
+    """Takes a person's id for their token."""
+
+    def read(self, token: str) -> Principal:
+        try:
+            return Principal(user_id=UUID(token), roles=frozenset({"member"}))
+        except ValueError:
+            raise TokenInvalid from None
+
+
+def given(value: Any) -> Provide:  # noqa: ANN401  whatever is injected
+    return Provide(lambda: value, sync_to_thread=False, use_cache=False)
+
+
+@pytest.fixture
+def world(pool: Pool) -> World:
+    return World(pool)
+
+
+@pytest.fixture
+def app(pool: Pool) -> Litestar:
+    fresh = fresh_reads(pool, wait_seconds=FRESH_WAIT_SECONDS)
+    reads = [MonitorReads, EvaluationReads, ActionReads, TriggerReads, NotificationReads, UserReads]
+    return Litestar(
+        route_handlers=[Router(path="/api/v1", route_handlers=reads, guards=[fresh])],
+        middleware=[
+            DefineMiddleware(RequestIds, new_id=uuid7),
+            DefineMiddleware(BearerAuthentication, tokens=IdTokens()),
+        ],
+        dependencies={
+            "monitor_views": given(MonitorViews(pool)),
+            "evaluation_views": given(EvaluationViews(pool)),
+            "action_views": given(ActionViews(pool)),
+            "trigger_views": given(TriggerViews(pool)),
+            "notification_views": given(NotificationViews(pool)),
+            "user_views": given(UserViews(pool)),
+        },
+        exception_handlers=EXCEPTION_HANDLERS,
+        request_class=BodyKeepingRequest,
+    )
+
+
+@pytest.fixture
+async def client(app: Litestar) -> AsyncIterator[Client]:
+    async with AsyncTestClient(app) as opened:
+        yield opened
+
+
+class Reader:
+    """A person asking the API."""
+
+    def __init__(self, client: Client, user_id: UUID) -> None:
+        self._client = client
+        self._authorization = f"Bearer {user_id}"
+
+    async def answer(self, path: str, *, headers: dict[str, str] | None = None, **parameters: Any) -> Any:  # noqa: ANN401
+        """The response to GET /api/v1 `path`; `from_` is sent as `from`."""
+        query = {name.rstrip("_"): value for name, value in parameters.items()}
+        sent = {"Authorization": self._authorization, **(headers or {})}
+        return await self._client.get(f"/api/v1{path}", params=query or None, headers=sent)
+
+    async def get(self, path: str, **parameters: Any) -> Any:  # noqa: ANN401  the parsed body
+        response = await self.answer(path, **parameters)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def data(self, path: str, **parameters: Any) -> Any:  # noqa: ANN401
+        return (await self.get(path, **parameters))["data"]
+
+    async def ids(self, path: str, **parameters: Any) -> list[str]:
+        return [item["id"] for item in await self.data(path, **parameters)]
+
+    async def refusal(self, path: str, status: int, **parameters: Any) -> Any:  # noqa: ANN401
+        response = await self.answer(path, **parameters)
+        assert response.status_code == status, response.text
+        return response.json()["error"]
+
+    async def refused_field(self, path: str, **parameters: Any) -> str:
+        """The field a 400 names."""
+        error = await self.refusal(path, 400, **parameters)
+        assert error["code"] == "VALIDATION_ERROR"
+        return str(error["details"][0]["field"])
+
+
+@pytest.fixture
+def reader(client: Client) -> Callable[[UUID], Reader]:
+    return lambda user_id: Reader(client, user_id)

@@ -1,0 +1,196 @@
+"""The mailer: delivers notifications by e-mail, at least once, always under the same Message-ID.
+
+The only window for a second delivery lies between the server's 250 and our append (RFC 1047 describes why nobody can
+close it); a recipient's mail program sees the same Message-ID twice.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from commands.event_store import ConcurrentAppend, EventStore
+from commands.identity import USER, LinkTokens
+from commands.monitors import EVALUATION, MONITOR
+from commands.shell import Aggregate, load
+from domain import notification
+from domain.evaluation import EvaluationCompleted
+from domain.event import Metadata, NewEvents
+from domain.mail import (
+    AlertContent,
+    AlreadyRegisteredContent,
+    MailBody,
+    MailContent,
+    MailReceipt,
+    MailRefused,
+    OutgoingMail,
+    VerifyEmailContent,
+)
+from domain.notification import (
+    MailKind,
+    Notification,
+    NotificationEvent,
+    NotificationRequested,
+    is_pending,
+    record_failure,
+    record_sent,
+)
+from domain.user import VERIFICATION_LIFETIME
+from workers.lifecycle import Stop, run_steps
+
+log = structlog.get_logger()
+
+NOTIFICATION = Aggregate(initial=Notification(), evolve=notification.evolve)
+
+REST_SECONDS = 0.1
+BATCH_MAX = 20
+CLAIM_LIFETIME = timedelta(seconds=90)
+
+
+class Outbox(Protocol):
+    """Notifications that wait for delivery."""
+
+    async def claim(self, *, now: datetime, lifetime: timedelta, limit: int) -> list[UUID]:
+        """Some that are due and that nobody else has claimed."""
+        ...
+
+    async def let_go(self, notification_id: UUID) -> None:
+        """End the claim."""
+        ...
+
+
+class MailRenderer(Protocol):
+    """Gives content its form."""
+
+    def render(self, content: MailContent) -> MailBody:
+        """Both parts of the mail."""
+        ...
+
+
+class MailSender(Protocol):
+    """Hands mail to a server."""
+
+    async def send(self, mail: OutgoingMail) -> MailReceipt:
+        """Return when the server took responsibility; raises `MailRefused`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mailer:
+    """One of any number of mailers."""
+
+    outbox: Outbox
+    store: EventStore
+    renderer: MailRenderer
+    sender: MailSender
+    links: LinkTokens
+    public_url: str
+    retry_base: timedelta
+    now: Callable[[], datetime]
+
+    async def run(self, stop: Stop) -> None:
+        """Deliver until asked to stop."""
+        await run_steps("mailer", self.step, stop)
+
+    async def step(self) -> float:
+        """Deliver what is due; how many seconds to rest."""
+        claimed = await self.outbox.claim(now=self.now(), lifetime=CLAIM_LIFETIME, limit=BATCH_MAX)
+        outcomes = await asyncio.gather(*(self._deliver(id_) for id_ in claimed), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                log.warning("delivery not recorded", error=repr(outcome))
+        return 0.0 if len(claimed) == BATCH_MAX else REST_SECONDS
+
+    async def _deliver(self, notification_id: UUID) -> None:
+        loaded = await load(self.store, NOTIFICATION, notification_id)
+        request = loaded.state.request
+        if request is not None and is_pending(loaded.state):
+            owner_id = loaded.history[0].owner_id
+            events = await self._attempt(notification_id, owner_id, loaded.state, request)
+            new = NewEvents(
+                stream_id=notification_id, owner_id=owner_id, expected_version=loaded.version, events=tuple(events)
+            )
+            cause = loaded.history[0]
+            context = Metadata(
+                correlation_id=cause.metadata.correlation_id, causation_id=cause.event_id, actor="mailer"
+            )
+            try:
+                await self.store.append([new], metadata=context)
+            except ConcurrentAppend:
+                log.warning("a second mailer delivered this too", notification_id=str(notification_id))
+        await self.outbox.let_go(notification_id)
+
+    async def _attempt(
+        self, notification_id: UUID, owner_id: UUID, state: Notification, request: NotificationRequested
+    ) -> Sequence[NotificationEvent]:
+        message_id = f"<{notification_id.hex}@{_domain(self.public_url)}>"
+        try:
+            body = self.renderer.render(await self._content(owner_id, request))
+            mail = OutgoingMail(message_id=message_id, to=request.to, subject=request.subject, body=body)
+            receipt = await self.sender.send(mail)
+        except MailRefused as refused:
+            return record_failure(
+                state,
+                code=refused.code,
+                message=refused.message,
+                permanent=refused.permanent,
+                retry_base=self.retry_base,
+                now=self.now(),
+            )
+        return record_sent(state, message_id=message_id, code=receipt.code, message=receipt.message, now=self.now())
+
+    async def _content(self, owner_id: UUID, request: NotificationRequested) -> MailContent:
+        person = (await load(self.store, USER, owner_id)).state
+        match request.kind:
+            case MailKind.VERIFY_EMAIL:
+                token = self.links.make("verify-email", owner_id, _needed(request.token_id))
+                return VerifyEmailContent(
+                    person_name=person.name,
+                    link=f"{self.public_url}/api/v1/auth/verify-email?token={token}",
+                    token=token,
+                    expires_at=request.requested_at + VERIFICATION_LIFETIME,
+                )
+            case MailKind.ALREADY_REGISTERED:
+                return AlreadyRegisteredContent(person_name=person.name, login_url=self.public_url)
+            case MailKind.ALERT:
+                return await self._alert(person.name, person.timezone, request)
+
+    async def _alert(self, name: str, timezone: str, request: NotificationRequested) -> AlertContent:
+        monitor_id, evaluation_id = _needed(request.monitor_id), _needed(request.evaluation_id)
+        monitor = (await load(self.store, MONITOR, monitor_id)).state
+        evaluation = (await load(self.store, EVALUATION, evaluation_id)).state
+        outcome = evaluation.outcome
+        if not isinstance(outcome, EvaluationCompleted):
+            raise MailRefused(None, f"evaluation {evaluation_id} has no verdict to tell of", permanent=True)
+        return AlertContent(
+            person_name=name,
+            timezone=timezone,
+            monitor_id=monitor_id,
+            monitor_name=monitor.name,
+            prompt=monitor.prompt,
+            explanation=monitor.current_plan.explanation,
+            condition=outcome.condition,
+            state_before=outcome.state_before,
+            state_after=outcome.state_after,
+            facts=evaluation.facts,
+            inputs=outcome.inputs,
+            evidence=outcome.evidence,
+            evaluation_id=evaluation_id,
+            evaluated_at=outcome.completed_at,
+            monitor_url=f"{self.public_url}/api/v1/monitors/{monitor_id}",
+        )
+
+
+def _needed(value: UUID | None) -> UUID:
+    if value is None:
+        raise MailRefused(None, "the notification lacks an id that its kind always has", permanent=True)
+    return value
+
+
+def _domain(public_url: str) -> str:
+    """The host part for Message-IDs."""
+    return public_url.partition("://")[2].partition("/")[0].partition(":")[0] or "localhost"

@@ -1,0 +1,212 @@
+"""The notifier: turns changes into firings and firings into notifications. A reactor: it acts on the world, so it is
+never replayed, and doing an entry twice does nothing the second time."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID, uuid5
+
+import structlog
+
+from commands.actions import ACTION
+from commands.event_store import ConcurrentAppend, EventStore
+from commands.identity import USER
+from commands.monitors import MONITOR
+from commands.shell import load
+from commands.triggers import TRIGGER
+from domain.action import EmailAction
+from domain.event import Event, Metadata, NewEvents, StreamEvent
+from domain.event_codec import decode_entry
+from domain.log_entry import LogEntry
+from domain.mail import render_subject
+from domain.monitor import ConditionMetAgain, State, StateChanged
+from domain.notification import MailKind, NotificationRequested, notification_id
+from domain.trigger import Occasion, TriggerFired, fire
+from domain.user import EmailVerificationRequested, RegistrationRepeated
+from workers.lifecycle import Stop, run_steps
+from workers.log_reader import LogReader
+from workers.partitions import PartitionLeases
+
+log = structlog.get_logger()
+
+CONSUMER = "notifier"
+ATTEMPTS_MAX = 5
+REST_SECONDS = 0.02
+REST_SECONDS_WITHOUT_PARTITIONS = 0.5
+TRIGGERS_REST_SECONDS = 0.005
+
+HANDLED = frozenset(
+    event.tag for event in (StateChanged, ConditionMetAgain, EmailVerificationRequested, RegistrationRepeated)
+)
+
+
+class Checkpoints(Protocol):
+    """How far this reactor has come."""
+
+    async def places(self, partitions: Sequence[int]) -> dict[int, int]:
+        """The place in each partition."""
+        ...
+
+    async def move(self, new: Mapping[int, int], *, places: Mapping[int, int], epochs: Mapping[int, int]) -> bool:
+        """Move; whether it was still ours to move."""
+        ...
+
+
+class TriggersOf(Protocol):
+    """Which triggers watch a monitor."""
+
+    async def of_monitor(self, monitor_id: UUID, *, partition: int, place: int) -> list[UUID] | None:
+        """Triggers that existed at this place of the log; None while the read tables have not come that far."""
+        ...
+
+
+class Notifier:
+    """One of any number of notifiers; each partition is handled by the one that holds its lease.
+
+    Two that handle the same entry by accident decide on the same streams, and the loser's append is refused.
+    """
+
+    def __init__(
+        self,
+        reader: LogReader,
+        checkpoints: Checkpoints,
+        partitions: PartitionLeases,
+        store: EventStore,
+        triggers: TriggersOf,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._reader = reader
+        self._checkpoints = checkpoints
+        self._partitions = partitions
+        self._store = store
+        self._triggers = triggers
+        self._now = now
+        self._places: dict[int, int] = {}
+
+    async def run(self, stop: Stop) -> None:
+        """React until asked to stop, then hand the partitions over."""
+        await run_steps("notifier", self.step, stop)
+        await self._partitions.let_go()
+
+    async def step(self) -> float:
+        """Handle one batch and move the checkpoints; how many seconds to rest."""
+        if await self._partitions.renew():
+            self._places = await self._checkpoints.places(list(self._partitions.epochs))
+        if not self._places:
+            return REST_SECONDS_WITHOUT_PARTITIONS
+        entries = await self._reader.read(self._places)
+        if not entries:
+            return REST_SECONDS
+        for entry in entries:
+            if entry.type in HANDLED:
+                await self._react(entry)
+        new = {entry.partition: entry.place for entry in entries}
+        if await self._checkpoints.move(new, places=self._places, epochs=self._partitions.epochs):
+            self._places.update(new)
+        else:
+            log.warning("another notifier moved the checkpoint; reading it again")
+            self._places = await self._checkpoints.places(list(self._partitions.epochs))
+        return 0
+
+    async def _react(self, entry: LogEntry) -> None:
+        stored = decode_entry(entry)
+        match stored.event:
+            case StateChanged() | ConditionMetAgain():
+                for trigger_id in await self._triggers_at(entry):
+                    await self._fire(trigger_id, stored, stored.event, entry.place)
+            case EmailVerificationRequested(token_id=token_id, email=email):
+                await self._tell(stored, MailKind.VERIFY_EMAIL, email, "Vigil: confirm your address", token_id)
+            case RegistrationRepeated(email=email):
+                await self._tell(stored, MailKind.ALREADY_REGISTERED, email, "Vigil: you already have an account", None)
+            case _:
+                pass
+
+    async def _triggers_at(self, entry: LogEntry) -> list[UUID]:
+        """The read tables must have come as far as the change, or a trigger made just before it would be missed."""
+        while True:
+            found = await self._triggers.of_monitor(entry.stream_id, partition=entry.partition, place=entry.place)
+            if found is not None:
+                return found
+            await self._partitions.renew()
+            await asyncio.sleep(TRIGGERS_REST_SECONDS)
+
+    async def _fire(self, trigger_id: UUID, stored: StreamEvent, occasion: Occasion, place: int) -> None:
+        """Decide with the trigger and record its decision together with the notifications it leads to."""
+        for _ in range(ATTEMPTS_MAX):
+            trigger = await load(self._store, TRIGGER, trigger_id)
+            if trigger.state.action_id is None:
+                return None
+            action = (await load(self._store, ACTION, trigger.state.action_id)).state.config
+            person = (await load(self._store, USER, stored.owner_id)).state
+            obstacle = "action_deleted" if action is None else None if person.verified else "address_unverified"
+            events = fire(trigger_id, trigger.state, occasion, place=place, obstacle=obstacle, now=self._now())
+            if not events:
+                return None
+            batch = [_new(trigger_id, stored, trigger.version, events)]
+            for event in events:
+                if isinstance(event, TriggerFired) and action is not None:
+                    batch += await self._notifications(
+                        trigger_id, trigger.state.action_id, event, stored, occasion, action, person.email
+                    )
+            try:
+                return await self._store.append(batch, metadata=_because_of(stored))
+            except ConcurrentAppend:
+                continue
+        raise ConcurrentAppend
+
+    async def _notifications(
+        self,
+        trigger_id: UUID,
+        action_id: UUID,
+        firing: TriggerFired,
+        stored: StreamEvent,
+        occasion: Occasion,
+        action: EmailAction,
+        own_address: str,
+    ) -> list[NewEvents]:
+        monitor = (await load(self._store, MONITOR, firing.monitor_id)).state
+        state = occasion.to_state if isinstance(occasion, StateChanged) else State.ACTIVE
+        subject = render_subject(
+            action.subject_template,
+            monitor=monitor.name,
+            state=state.value,
+            explanation=monitor.current_plan.explanation,
+        )
+        notifications: list[NewEvents] = []
+        for recipient in action.to or (own_address,):
+            request = NotificationRequested(
+                kind=MailKind.ALERT,
+                to=recipient,
+                subject=subject,
+                monitor_id=firing.monitor_id,
+                trigger_id=trigger_id,
+                action_id=action_id,
+                firing_id=firing.firing_id,
+                evaluation_id=firing.evaluation_id,
+                requested_at=firing.fired_at,
+            )
+            notifications.append(_new(notification_id(firing.firing_id, recipient), stored, 0, [request]))
+        return notifications
+
+    async def _tell(self, stored: StreamEvent, kind: MailKind, email: str, subject: str, token_id: UUID | None) -> None:
+        """An account mail, one for each event that asks for it."""
+        request = NotificationRequested(
+            kind=kind, to=email, subject=subject, token_id=token_id, requested_at=self._now()
+        )
+        new = _new(uuid5(stored.event_id, kind.value), stored, 0, [request])
+        try:
+            await self._store.append([new], metadata=_because_of(stored))
+        except ConcurrentAppend:
+            log.info("notification exists already", notification_id=str(new.stream_id))
+
+
+def _new(stream_id: UUID, cause: StreamEvent, expected_version: int, events: Sequence[Event]) -> NewEvents:
+    return NewEvents(
+        stream_id=stream_id, owner_id=cause.owner_id, expected_version=expected_version, events=tuple(events)
+    )
+
+
+def _because_of(cause: StreamEvent) -> Metadata:
+    return Metadata(correlation_id=cause.metadata.correlation_id, causation_id=cause.event_id, actor=CONSUMER)

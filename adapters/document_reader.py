@@ -101,7 +101,8 @@ class DocumentReader:
         document = self._parsed
         match select:
             case Select(css=str(selector)):
-                nodes = [] if document.page is None else document.page.css(selector)[:LIST_ITEMS_MAX]
+                page = document.page if document.can_afford_css(selector) else None
+                nodes = [] if page is None else page.css(selector)[:LIST_ITEMS_MAX]
                 return _texts(_css_value(node, kind) for node in nodes)
             case Select(xpath=str(expression)):
                 return self._by_xpath(expression)
@@ -117,7 +118,7 @@ class DocumentReader:
                 return _texts([document.seen])
 
     def _by_xpath(self, expression: str) -> Iterator[_Found]:
-        if self._parsed.tree is None:
+        if self._parsed.tree is None or not self._parsed.can_afford_xpath(expression):
             return
         found: Any = compiled_xpath(expression)(self._parsed.tree)
         for one in found[:LIST_ITEMS_MAX] if isinstance(found, list) else [found]:

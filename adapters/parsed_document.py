@@ -15,6 +15,16 @@ from adapters.document_text import decoded, visible_text
 from adapters.feed_reader import feed_items, xml_tree
 from adapters.markup_budget import is_affordable
 from adapters.named_value import same_name
+from adapters.selection_cost import (
+    CSS_STEPS_MAX,
+    XPATH_STEPS_MAX,
+    PageShape,
+    css_steps,
+    is_cheap_css,
+    is_cheap_xpath,
+    page_shape,
+    xpath_steps,
+)
 from domain.evidence import Document
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -54,6 +64,25 @@ class ParsedDocument:
         if not self._is_affordable or not (self.is_page or self.is_xml):
             return None
         return xml_tree(self.text) if self.is_xml else _page_tree(self.text)
+
+    def can_afford_css(self, selector: str) -> bool:
+        """Whether a CSS selector can be run on the page in seconds."""
+        return is_cheap_css(selector) or css_steps(selector, self._page_shape) <= CSS_STEPS_MAX
+
+    def can_afford_xpath(self, expression: str) -> bool:
+        """Whether an XPath can be run on the tree in seconds."""
+        return is_cheap_xpath(expression) or xpath_steps(expression, self._tree_shape) <= XPATH_STEPS_MAX
+
+    @cached_property
+    def _page_shape(self) -> PageShape:
+        root = None if self.page is None else self.page.root
+        nodes = () if root is None else root.traverse()
+        return page_shape((node.mem_id, 0 if node.parent is None else node.parent.mem_id) for node in nodes)
+
+    @cached_property
+    def _tree_shape(self) -> PageShape:
+        elements = [] if self.tree is None else list(self.tree.iter())  # kept, for ids are those of living objects
+        return page_shape((id(element), id(element.getparent())) for element in elements)
 
     @cached_property
     def feed(self) -> list[dict[str, str]] | None:

@@ -1,6 +1,6 @@
 """Rebuilding a projection beside live traffic: shadow tables, replay, one transaction that exchanges them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import msgspec
@@ -65,7 +65,7 @@ class Rebuild:
         self._tables = PostgresReadTables(pool, projection)
         self._consumer = f"{projection.name}.rebuild.v{projection.version}"
 
-    async def run(self, *, switch: bool = True) -> AsyncIterator[RebuildProgress]:
+    async def run(self, *, switch: bool = True) -> AsyncGenerator[RebuildProgress, None]:
         """Rebuild, telling progress after each batch; at the end the new tables are the live ones and the old ones stay
         as `read_model_previous`. `switch=False` leaves the shadow beside the live tables, for a comparison."""
         await self._prepare()
@@ -82,7 +82,7 @@ class Rebuild:
         await self._finish(switch=switch)
         yield RebuildProgress(sum(heads), sum(heads), "switched" if switch else "ready to compare")
 
-    async def _replay(self, partition: int, after: int, until: int) -> AsyncIterator[int]:
+    async def _replay(self, partition: int, after: int, until: int) -> AsyncGenerator[int, None]:
         place = after
         while place < until:
             entries = await self._log.read(partition, after_place=place, limit=min(BATCH_ENTRIES, until - place))

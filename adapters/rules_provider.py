@@ -49,7 +49,11 @@ class RulesProvider:
     def __init__(self, conditions: CelConditionLanguage | None = None) -> None:
         self._conditions = conditions or CelConditionLanguage()
 
-    def classify(self, request: ClassifyRequest) -> Draft:
+    async def classify(self, request: ClassifyRequest) -> Draft:
+        """As `draft`; asynchronous because other classifiers ask a server."""
+        return self.draft(request)
+
+    def draft(self, request: ClassifyRequest) -> Draft:
         """The draft of a plan for `request`; what the person gave stays as it is, the rest is read from the prompt.
 
         Raises `PromptNotUnderstood` (field "prompt") with what can be understood, `InvalidInput` naming "facts" or

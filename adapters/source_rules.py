@@ -1,6 +1,6 @@
 """What may be watched, and with which selectors: the port `commands.monitors.SourceRules`."""
 
-from adapters.document_reader import check_select
+from adapters.fact_selection import check_select
 from adapters.network_guard import AddressRefused, NetworkGuard
 from adapters.request_headers import check_headers
 from domain.errors import InvalidInput

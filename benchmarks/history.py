@@ -3,9 +3,10 @@
 The same seed gives the same history, ids included.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import TypeVar
 from uuid import UUID
 
 from domain import action, evaluation, monitor, notification, trigger, user
@@ -21,6 +22,9 @@ from domain.plan import Kind, Plan
 from domain.schedule import Every
 from domain.source import HttpSource
 from domain.trigger import Frequency, Trigger, TriggerCondition, TriggerFired
+
+S = TypeVar("S")
+E = TypeVar("E")
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -240,7 +244,7 @@ class History:
         yield from self._stored(notification_id(fired.firing_id, request.to), owner_id, *events)
 
 
-def _folded(state, events, evolve):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  any aggregate
+def _folded(state: S, events: Sequence[E], evolve: Callable[[S, E], S]) -> S:
     for event in events:
         state = evolve(state, event)
     return state

@@ -1,5 +1,7 @@
 """The ASGI application: every route, on one page."""
 
+from collections.abc import Callable
+
 import psycopg
 import psycopg_pool
 from litestar import Litestar, Router, get
@@ -18,14 +20,14 @@ from commands.http.request import BodyKeepingRequest, RequestIds
 from commands.identity_http import IdentityWrites
 from commands.monitors_http import MonitorWrites
 from commands.triggers_http import TriggerWrites
-from read_api.actions import ActionReads, ActionView
-from read_api.evaluations import EvaluationReads, EvaluationView
+from read_api.actions import ActionReads, ActionViews
+from read_api.evaluations import EvaluationReads, EvaluationViews
 from read_api.freshness import ProjectionWait
 from read_api.health import Health, HealthChecks
-from read_api.monitors import MonitorReads, MonitorView
-from read_api.notifications import NotificationReads, NotificationView
-from read_api.triggers import TriggerReads, TriggerView
-from read_api.users import UserReads, UserView
+from read_api.monitors import MonitorReads, MonitorViews
+from read_api.notifications import NotificationReads, NotificationViews
+from read_api.triggers import TriggerReads, TriggerViews
+from read_api.users import UserReads, UserViews
 
 BODY_BYTES_MAX = 256 * 1024
 
@@ -39,12 +41,12 @@ def make_application(parts: Parts) -> Litestar:
         "actions": parts.actions(identity),
         "triggers": parts.triggers(),
         "projected": ProjectionWait(parts.pool),
-        "monitor_views": MonitorView(parts.pool),
-        "evaluation_views": EvaluationView(parts.pool),
-        "action_views": ActionView(parts.pool),
-        "trigger_views": TriggerView(parts.pool),
-        "notification_views": NotificationView(parts.pool),
-        "user_views": UserView(parts.pool),
+        "monitor_views": MonitorViews(parts.pool),
+        "evaluation_views": EvaluationViews(parts.pool),
+        "action_views": ActionViews(parts.pool),
+        "trigger_views": TriggerViews(parts.pool),
+        "notification_views": NotificationViews(parts.pool),
+        "user_views": UserViews(parts.pool),
         "health": HealthChecks(parts.pool, {"redis": parts.redis.ping}, started_at=utc_now()),
     }
     writes = [IdentityWrites, MonitorWrites, ActionWrites, TriggerWrites]
@@ -84,7 +86,7 @@ async def openapi_schema(request: AnyRequest) -> dict[str, object]:
     return request.app.openapi_schema.to_schema()
 
 
-def _always(part: object):  # noqa: ANN202  Litestar reads the type where it is injected
+def _always(part: object) -> Callable[[], object]:
     def provide() -> object:
         return part
 

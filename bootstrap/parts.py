@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.argon2_passwords import Argon2Passwords
 from adapters.cel_condition import CelConditionLanguage
-from adapters.document_reader import FactReader
+from adapters.fact_reader import FactReader
 from adapters.hmac_link_tokens import HmacLinkTokens
 from adapters.jinja_mail_renderer import JinjaMailRenderer
 from adapters.jwt_tokens import JwtAccessTokens
@@ -94,7 +94,7 @@ class Parts:
         self.leases = PostgresLeases(pool)
         self.shell = Shell(store=self.store, now=utc_now, new_id=new_id)
         self.links = HmacLinkTokens([secret])
-        self.tokens = JwtAccessTokens([secret], issuer=endpoints.public_url, new_id=new_id)
+        self.tokens = JwtAccessTokens([secret], issuer=endpoints.public_url, new_id=new_id, now=utc_now)
         self.conditions = CelConditionLanguage()
         self.guard = NetworkGuard(settings.fetch_allow_networks)
         self.fetcher = AiohttpFetcher(self.guard, now=utc_now, user_agent=USER_AGENT)

@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from socket import socket
 from typing import Protocol
 
 import structlog
@@ -75,9 +76,9 @@ async def everything_up(settings: Settings) -> AsyncIterator[Running]:
         await asyncio.to_thread(yoyo_migrations.up, database_url)
         catcher = await _catch_mail(settings, stack)
         server = _api_server(settings)
-        socket = server.config.bind_socket()
-        stack.callback(socket.close)
-        api_url = f"http://{settings.http_host}:{socket.getsockname()[1]}"
+        listening = server.config.bind_socket()
+        stack.callback(listening.close)
+        api_url = f"http://{settings.http_host}:{listening.getsockname()[1]}"
         endpoints = Endpoints(
             database_url=database_url,
             redis_url=redis_url,
@@ -99,7 +100,7 @@ async def everything_up(settings: Settings) -> AsyncIterator[Running]:
         parts = await stack.enter_async_context(open_parts(settings, endpoints, secret))
         stop = Stop()
         await stack.enter_async_context(_running(parts, list(ROLES), stop))
-        await stack.enter_async_context(_serving(parts, server, socket, stop))
+        await stack.enter_async_context(_serving(parts, server, listening, stop))
         yield Running(parts=parts, api_url=api_url, inbox_url=inbox_url, stop=stop)
 
 
@@ -114,10 +115,10 @@ async def roles_up(settings: Settings, names: Sequence[str], *, api: bool) -> As
         api_url = ""
         if api:
             server = _api_server(settings)
-            socket = server.config.bind_socket()
-            stack.callback(socket.close)
-            api_url = f"http://{settings.http_host}:{socket.getsockname()[1]}"
-            await stack.enter_async_context(_serving(parts, server, socket, stop))
+            listening = server.config.bind_socket()
+            stack.callback(listening.close)
+            api_url = f"http://{settings.http_host}:{listening.getsockname()[1]}"
+            await stack.enter_async_context(_serving(parts, server, listening, stop))
         yield Running(parts=parts, api_url=api_url, inbox_url=None, stop=stop)
 
 
@@ -213,10 +214,10 @@ def _no_application() -> None:
 
 
 @asynccontextmanager
-async def _serving(parts: Parts, server: _Server, socket: object, stop: Stop) -> AsyncIterator[None]:
+async def _serving(parts: Parts, server: _Server, listening: socket, stop: Stop) -> AsyncIterator[None]:
     """Serve the API until leaving."""
     server.config.app = make_application(parts)
-    serving = asyncio.create_task(server.serve(sockets=[socket]), name="api")
+    serving = asyncio.create_task(server.serve(sockets=[listening]), name="api")
     serving.add_done_callback(lambda _: stop.ask())
     try:
         while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn tells it by a flag only

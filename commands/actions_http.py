@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Response, delete, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 
 from commands.actions import ActionCommands
 from commands.http.form import AnyRequest, Envelope
@@ -33,7 +35,11 @@ class ActionWrites(Controller):
 
     @post("/", summary="Create an action")
     async def create_action(
-        self, request: AnyRequest, data: ActionBody, actions: ActionCommands, projected: Projected
+        self,
+        request: AnyRequest,
+        data: JSONBody[ActionBody],
+        actions: NamedDependency[ActionCommands],
+        projected: NamedDependency[Projected],
     ) -> Response[Envelope[ActionShape]]:
         """Describe something to be done when a trigger fires."""
         caller, now = await caller_of(request), actions.shell.now()
@@ -49,11 +55,11 @@ class ActionWrites(Controller):
     async def replace_action(
         self,
         request: AnyRequest,
-        action_id: UUID,
-        data: ActionBody,
-        actions: ActionCommands,
-        action_views: Views[ActionShape],
-        projected: Projected,
+        action_id: FromPath[UUID],
+        data: JSONBody[ActionBody],
+        actions: NamedDependency[ActionCommands],
+        action_views: NamedDependency[Views[ActionShape]],
+        projected: NamedDependency[Projected],
     ) -> Response[Envelope[ActionShape]]:
         """Do it differently from now on."""
         caller = await caller_of(request)
@@ -64,7 +70,11 @@ class ActionWrites(Controller):
 
     @delete("/{action_id:uuid}", status_code=204, summary="Delete an action")
     async def delete_action(
-        self, request: AnyRequest, action_id: UUID, actions: ActionCommands, projected: Projected
+        self,
+        request: AnyRequest,
+        action_id: FromPath[UUID],
+        actions: NamedDependency[ActionCommands],
+        projected: NamedDependency[Projected],
     ) -> None:
         """Do it no more."""
         caller = await caller_of(request)

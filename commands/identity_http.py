@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, MediaType, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, JSONBody
 
 from commands.http.caller import ANONYMOUS_ROUTE
 from commands.http.form import AnyRequest, Envelope, answer
@@ -64,7 +66,7 @@ class IdentityWrites(Controller):
 
     @post("/register", opt={ANONYMOUS_ROUTE: True}, summary="Register", status_code=201)
     async def register(
-        self, request: AnyRequest, data: RegisterBody, identity: IdentityCommands
+        self, request: AnyRequest, data: JSONBody[RegisterBody], identity: NamedDependency[IdentityCommands]
     ) -> Envelope[Registered]:
         """Register an address; a mail with a link is on its way. The answer is the same when the address is taken."""
         await identity.register(
@@ -78,14 +80,14 @@ class IdentityWrites(Controller):
 
     @post("/verify-email", opt={ANONYMOUS_ROUTE: True}, summary="Verify an address", status_code=200)
     async def verify_email(
-        self, request: AnyRequest, data: VerifyBody, identity: IdentityCommands
+        self, request: AnyRequest, data: JSONBody[VerifyBody], identity: NamedDependency[IdentityCommands]
     ) -> Envelope[Verified]:
         """Prove an address with the token of the mailed link. Works once."""
         await identity.verify_email(data.token, correlation_id=_correlation(request))
         return answer(request, Verified(verified=True))
 
     @get("/verify-email", opt={ANONYMOUS_ROUTE: True}, include_in_schema=False, media_type=MediaType.HTML)
-    async def show_verification(self, token: str = "") -> Response[str]:
+    async def show_verification(self, token: FromQuery[str] = "") -> Response[str]:
         """Where the mailed link leads. Opening it changes nothing, because mail scanners open links too."""
         form = (
             "<p>Say yes only if you registered at Vigil yourself, just now. If you did not, somebody else used your"
@@ -103,7 +105,7 @@ class IdentityWrites(Controller):
         status_code=200,
     )
     async def submit_verification(
-        self, request: AnyRequest, identity: IdentityCommands, token: str = ""
+        self, request: AnyRequest, identity: NamedDependency[IdentityCommands], token: FromQuery[str] = ""
     ) -> Response[str]:
         """The button of that page."""
         try:
@@ -113,17 +115,21 @@ class IdentityWrites(Controller):
         return _page("Your address is verified", "<p>You can log in now.</p>")
 
     @post("/login", opt={ANONYMOUS_ROUTE: True}, summary="Log in", status_code=200)
-    async def log_in(self, request: AnyRequest, data: LoginBody, identity: IdentityCommands) -> Envelope[TokenPair]:
+    async def log_in(
+        self, request: AnyRequest, data: JSONBody[LoginBody], identity: NamedDependency[IdentityCommands]
+    ) -> Envelope[TokenPair]:
         """Tokens for a verified person."""
         return answer(request, await identity.log_in(email=data.email, password=data.password))
 
     @post("/refresh", opt={ANONYMOUS_ROUTE: True}, summary="Refresh a session", status_code=200)
-    async def refresh(self, request: AnyRequest, data: RefreshBody, identity: IdentityCommands) -> Envelope[TokenPair]:
+    async def refresh(
+        self, request: AnyRequest, data: JSONBody[RefreshBody], identity: NamedDependency[IdentityCommands]
+    ) -> Envelope[TokenPair]:
         """The next pair of tokens; using an old refresh token again ends the session."""
         return answer(request, await identity.refresh(data.refresh_token))
 
     @post("/logout", opt={ANONYMOUS_ROUTE: True}, summary="Log out", status_code=204)
-    async def log_out(self, data: RefreshBody, identity: IdentityCommands) -> None:
+    async def log_out(self, data: JSONBody[RefreshBody], identity: NamedDependency[IdentityCommands]) -> None:
         """End the session of this refresh token."""
         await identity.log_out(data.refresh_token)
 

@@ -1,11 +1,12 @@
 """POST, PUT, PATCH and DELETE of /api/v1/monitors."""
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, Response, delete, patch, post, put
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 
 from commands.http.form import Accepted, AnyRequest, Envelope
 from commands.http.writing import Projected, Views, caller_of, if_version, read_back, written_answer
@@ -46,9 +47,6 @@ class MonitorPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     fires: Fires | None = None
 
 
-MonitorId = Annotated[UUID, Parameter(description="The monitor's id.")]
-
-
 class MonitorWrites(Controller):
     """Creating and changing monitors."""
 
@@ -57,7 +55,11 @@ class MonitorWrites(Controller):
 
     @post("/", summary="Create a monitor", raises=[])
     async def create_monitor(
-        self, request: AnyRequest, data: MonitorBody, monitors: MonitorCommands, projected: Projected
+        self,
+        request: AnyRequest,
+        data: JSONBody[MonitorBody],
+        monitors: NamedDependency[MonitorCommands],
+        projected: NamedDependency[Projected],
     ) -> Response[Envelope[MonitorShape]]:
         """Compile the prompt and watch from now on. 201 with the compiled plan; the first evaluation runs at once."""
         caller = await caller_of(request)
@@ -69,11 +71,11 @@ class MonitorWrites(Controller):
     async def replace_monitor(
         self,
         request: AnyRequest,
-        monitor_id: MonitorId,
-        data: MonitorBody,
-        monitors: MonitorCommands,
-        monitor_views: Views[MonitorShape],
-        projected: Projected,
+        monitor_id: FromPath[UUID],
+        data: JSONBody[MonitorBody],
+        monitors: NamedDependency[MonitorCommands],
+        monitor_views: NamedDependency[Views[MonitorShape]],
+        projected: NamedDependency[Projected],
     ) -> Response[Envelope[MonitorShape]]:
         """Compile again; another question makes the state unknown again."""
         caller = await caller_of(request)
@@ -84,11 +86,11 @@ class MonitorWrites(Controller):
     async def change_monitor(
         self,
         request: AnyRequest,
-        monitor_id: MonitorId,
-        data: MonitorPatch,
-        monitors: MonitorCommands,
-        monitor_views: Views[MonitorShape],
-        projected: Projected,
+        monitor_id: FromPath[UUID],
+        data: JSONBody[MonitorPatch],
+        monitors: NamedDependency[MonitorCommands],
+        monitor_views: NamedDependency[Views[MonitorShape]],
+        projected: NamedDependency[Projected],
     ) -> Response[Envelope[MonitorShape]]:
         """Change what is given and keep the rest."""
         caller = await caller_of(request)
@@ -99,7 +101,11 @@ class MonitorWrites(Controller):
 
     @delete("/{monitor_id:uuid}", status_code=204, summary="Delete a monitor")
     async def delete_monitor(
-        self, request: AnyRequest, monitor_id: MonitorId, monitors: MonitorCommands, projected: Projected
+        self,
+        request: AnyRequest,
+        monitor_id: FromPath[UUID],
+        monitors: NamedDependency[MonitorCommands],
+        projected: NamedDependency[Projected],
     ) -> None:
         """Stop watching and put the monitor away; its history stays."""
         caller = await caller_of(request)
@@ -110,10 +116,10 @@ class MonitorWrites(Controller):
     async def pause_monitor(
         self,
         request: AnyRequest,
-        monitor_id: MonitorId,
-        monitors: MonitorCommands,
-        monitor_views: Views[MonitorShape],
-        projected: Projected,
+        monitor_id: FromPath[UUID],
+        monitors: NamedDependency[MonitorCommands],
+        monitor_views: NamedDependency[Views[MonitorShape]],
+        projected: NamedDependency[Projected],
     ) -> Response[Envelope[MonitorShape]]:
         """Stop evaluating until it is resumed."""
         caller = await caller_of(request)
@@ -124,10 +130,10 @@ class MonitorWrites(Controller):
     async def resume_monitor(
         self,
         request: AnyRequest,
-        monitor_id: MonitorId,
-        monitors: MonitorCommands,
-        monitor_views: Views[MonitorShape],
-        projected: Projected,
+        monitor_id: FromPath[UUID],
+        monitors: NamedDependency[MonitorCommands],
+        monitor_views: NamedDependency[Views[MonitorShape]],
+        projected: NamedDependency[Projected],
     ) -> Response[Envelope[MonitorShape]]:
         """Evaluate again, the first time at once."""
         caller = await caller_of(request)
@@ -136,7 +142,11 @@ class MonitorWrites(Controller):
 
     @post("/{monitor_id:uuid}/evaluate", status_code=202, summary="Evaluate a monitor now")
     async def evaluate_monitor(
-        self, request: AnyRequest, monitor_id: MonitorId, monitors: MonitorCommands, projected: Projected
+        self,
+        request: AnyRequest,
+        monitor_id: FromPath[UUID],
+        monitors: NamedDependency[MonitorCommands],
+        projected: NamedDependency[Projected],
     ) -> Response[Envelope[Accepted]]:
         """Ask for an evaluation beside the schedule; 202 with its id."""
         caller = await caller_of(request)

@@ -5,6 +5,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Response, delete, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 
 from commands.http.form import AnyRequest, Envelope
 from commands.http.writing import Projected, Views, caller_of, if_version, read_back, written_answer
@@ -34,7 +36,11 @@ class TriggerWrites(Controller):
 
     @post("/", summary="Create a trigger")
     async def create_trigger(
-        self, request: AnyRequest, data: TriggerBody, triggers: TriggerCommands, projected: Projected
+        self,
+        request: AnyRequest,
+        data: JSONBody[TriggerBody],
+        triggers: NamedDependency[TriggerCommands],
+        projected: NamedDependency[Projected],
     ) -> Response[Envelope[TriggerShape]]:
         """Link a monitor to an action."""
         caller, now = await caller_of(request), triggers.shell.now()
@@ -50,11 +56,11 @@ class TriggerWrites(Controller):
     async def replace_trigger(
         self,
         request: AnyRequest,
-        trigger_id: UUID,
-        data: TriggerBody,
-        triggers: TriggerCommands,
-        trigger_views: Views[TriggerShape],
-        projected: Projected,
+        trigger_id: FromPath[UUID],
+        data: JSONBody[TriggerBody],
+        triggers: NamedDependency[TriggerCommands],
+        trigger_views: NamedDependency[Views[TriggerShape]],
+        projected: NamedDependency[Projected],
     ) -> Response[Envelope[TriggerShape]]:
         """Wait for something else from now on."""
         caller = await caller_of(request)
@@ -65,10 +71,10 @@ class TriggerWrites(Controller):
     async def enable_trigger(
         self,
         request: AnyRequest,
-        trigger_id: UUID,
-        triggers: TriggerCommands,
-        trigger_views: Views[TriggerShape],
-        projected: Projected,
+        trigger_id: FromPath[UUID],
+        triggers: NamedDependency[TriggerCommands],
+        trigger_views: NamedDependency[Views[TriggerShape]],
+        projected: NamedDependency[Projected],
     ) -> Response[Envelope[TriggerShape]]:
         """Allow firing, and arm a `once` trigger again."""
         caller = await caller_of(request)
@@ -79,10 +85,10 @@ class TriggerWrites(Controller):
     async def disable_trigger(
         self,
         request: AnyRequest,
-        trigger_id: UUID,
-        triggers: TriggerCommands,
-        trigger_views: Views[TriggerShape],
-        projected: Projected,
+        trigger_id: FromPath[UUID],
+        triggers: NamedDependency[TriggerCommands],
+        trigger_views: NamedDependency[Views[TriggerShape]],
+        projected: NamedDependency[Projected],
     ) -> Response[Envelope[TriggerShape]]:
         """Forbid firing."""
         caller = await caller_of(request)
@@ -91,7 +97,11 @@ class TriggerWrites(Controller):
 
     @delete("/{trigger_id:uuid}", status_code=204, summary="Delete a trigger")
     async def delete_trigger(
-        self, request: AnyRequest, trigger_id: UUID, triggers: TriggerCommands, projected: Projected
+        self,
+        request: AnyRequest,
+        trigger_id: FromPath[UUID],
+        triggers: NamedDependency[TriggerCommands],
+        projected: NamedDependency[Projected],
     ) -> None:
         """Remove the trigger; its firings stay in the history."""
         caller = await caller_of(request)

@@ -85,8 +85,6 @@ group by 1 order by 1 desc limit %(limit)s
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _NO_ID = UUID(int=0)
 
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-
 
 class FactShape(msgspec.Struct, frozen=True, kw_only=True):
     """A value that was read, and where it stands in the evidence. `confidence` is 0..1."""
@@ -166,8 +164,8 @@ class FactSeries(msgspec.Struct, frozen=True, kw_only=True):
 
     monitor_id: UUID
     name: str
-    start: datetime = _EARLIEST
-    end: datetime = _LATEST
+    start: datetime
+    end: datetime
 
 
 class EvaluationViews:
@@ -273,8 +271,8 @@ class EvaluationReads(Reads):
         monitor_id: FromPath[UUID],
         name: FromPath[str],
         evaluation_views: NamedDependency[EvaluationViews],
-        start: Annotated[Moment, QueryParameter(name="from", description="Observed then or later.")] = _EARLIEST,
-        end: Annotated[Moment, QueryParameter(name="to", description="Observed before then.")] = _LATEST,
+        start: Annotated[datetime | None, QueryParameter(name="from", description="Observed then or later.")] = None,
+        end: Annotated[datetime | None, QueryParameter(name="to", description="Observed before then.")] = None,
         bucket: Annotated[
             Literal["raw"] | Bucket,
             QueryParameter(description="Gather the values by UTC minute, hour, day or ISO week."),
@@ -285,16 +283,27 @@ class EvaluationReads(Reads):
         """The values of a fact, newest first: each with its evidence, or gathered by time."""
         if not name.isidentifier() or not name.isascii():
             raise NotFound
-        if start > end:
-            raise InvalidInput("from lies after to", field="from")
         mark = read_cursor(cursor, request.url.path)
-        wanted = FactSeries(monitor_id=monitor_id, name=name, start=start, end=end)
+        wanted = FactSeries(
+            monitor_id=monitor_id,
+            name=name,
+            start=_moment(start, field="from", default=_EARLIEST),
+            end=_moment(end, field="to", default=_LATEST),
+        )
+        if wanted.start > wanted.end:
+            raise InvalidInput("from lies after to", field="from")
         stretch: Stretch[FactPoint] | Stretch[FactBucket]
         if bucket == "raw":
             stretch = await evaluation_views.series(request.user.user_id, wanted, mark=mark, limit=limit)
         else:
             stretch = await evaluation_views.buckets(request.user.user_id, wanted, bucket, mark=mark, limit=limit)
         return stretch_page(request, stretch, limit)
+
+
+def _moment(given: datetime | None, *, field: str, default: datetime) -> datetime:
+    if given is not None and given.tzinfo is None:
+        raise InvalidInput("a time needs its offset, as in 2026-01-31T08:00:00Z", field=field)
+    return given or default
 
 
 def _of_series(owner_id: UUID, wanted: FactSeries) -> dict[str, Any]:

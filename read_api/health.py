@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import psycopg
 from litestar import Controller, Response, get
+from litestar.di import NamedDependency
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
@@ -117,12 +118,12 @@ class Health(Controller):
     opt = {ANONYMOUS_ROUTE: True}  # noqa: RUF012  Litestar's own form of options
 
     @get("/live", summary="Whether the process answers")
-    async def live(self, health: HealthChecks) -> Liveness:
+    async def live(self, health: NamedDependency[HealthChecks]) -> Liveness:
         """200 as long as the process answers."""
         return Liveness(status="live", started_at=health.started_at)
 
     @get("/ready", summary="Whether requests can be served")
-    async def ready(self, health: HealthChecks) -> Response[Readiness]:
+    async def ready(self, health: NamedDependency[HealthChecks]) -> Response[Readiness]:
         """200 when every dependency answers and no projection is far behind, else 503 with what is wrong."""
         readiness = await health.readiness()
         return Response(readiness, status_code=200 if readiness.status == "ready" else 503)

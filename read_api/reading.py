@@ -1,20 +1,22 @@
 """What all routes that read have in common: parameters nobody declared are refused, and reads can ask to be fresh."""
 
 from collections.abc import Iterator
-from typing import Any
+from enum import StrEnum
+from typing import Any, get_args
 
-from litestar import Controller
+from litestar import Controller, Response
 from litestar.connection import ASGIConnection
+from litestar.exceptions import ValidationException
 from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.types import ExceptionHandlersMap
+from litestar.typing import FieldDefinition
 
+from commands.http.failures import AnyRequest, on_validation
 from commands.http.form import ErrorEnvelope
 from domain.errors import InvalidInput
 from read_api.freshness import MIN_POSITION, StaleRead, on_stale_read
-
-_STALE_HANDLERS: ExceptionHandlersMap = {StaleRead: on_stale_read}
 
 _LAYERED = {
     "min_position": HeaderParameter(
@@ -50,14 +52,43 @@ def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, Any], ha
 
 
 def _query_parameters(handler: BaseRouteHandler) -> Iterator[str]:
-    for name, field in handler.parsed_fn_signature.parameters.items():
+    for field in handler.parsed_fn_signature.parameters.values():
         if isinstance(field.kwarg_definition, QueryParameter):
-            yield field.kwarg_definition.name or name
+            yield _query_name(field)
+
+
+def on_parameters(request: AnyRequest, error: ValidationException) -> Response[ErrorEnvelope]:
+    """400 that names parameters as they are sent, which is not always how the handler calls them (`from`, `state`), and
+    says what a parameter with a closed set of values may be."""
+    fields = request.route_handler.parsed_fn_signature.parameters
+    found = error.extra if isinstance(error.extra, list) else []
+    told = [_told(item, fields[item["key"]]) if item.get("key") in fields else item for item in found]
+    return on_validation(request, ValidationException(detail=error.detail, extra=told))
+
+
+def _told(item: dict[str, Any], field: FieldDefinition) -> dict[str, Any]:
+    choices = [choice for part in (field, *field.inner_types) for choice in _choices(part)]
+    message = f"choose one of {', '.join(choices)}" if choices else item.get("message", "")
+    return {**item, "key": _query_name(field), "message": message}
+
+
+def _query_name(field: FieldDefinition) -> str:
+    declared = field.kwarg_definition
+    return (declared.name if isinstance(declared, QueryParameter) else None) or field.name
+
+
+def _choices(field: FieldDefinition) -> list[str]:
+    if field.is_literal:
+        return [str(value) for value in get_args(field.annotation)]
+    return [str(member) for member in field.annotation] if field.is_subclass_of(StrEnum) else []
+
+
+_HANDLERS: ExceptionHandlersMap = {StaleRead: on_stale_read, ValidationException: on_parameters}
 
 
 class Reads(Controller):
     """GET routes over one read model."""
 
     guards = (refuse_unknown_parameters,)
-    exception_handlers = _STALE_HANDLERS
+    exception_handlers = _HANDLERS
     parameters = _LAYERED

@@ -84,4 +84,3 @@ def redis_url(redis_server: str) -> str:
     with sync_redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
-

@@ -1,7 +1,7 @@
 """What routes that write have in common: idempotency keys, If-Match, and answers a person can read back at once."""
 
 import hashlib
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 import msgspec
@@ -18,6 +18,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
+@runtime_checkable
 class Projected(Protocol):
     """Waits for the read tables, so that people read what they just wrote."""
 
@@ -26,6 +27,7 @@ class Projected(Protocol):
         ...
 
 
+@runtime_checkable
 class Views(Protocol[T_co]):
     """Things of one kind as the read tables tell them."""
 

@@ -13,7 +13,7 @@ from adapters.hmac_link_tokens import HmacLinkTokens
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_identity import SESSION_LIFETIME, SPENT_KEPT_MAX, PostgresAccounts, PostgresSessions
 from adapters.postgres_pool import Pool
-from commands.event_store import KeepCredential, Reserve
+from commands.event_store import Companion, KeepCredential, Reserve
 from domain.event import Metadata
 from tests.conftest import AT
 
@@ -147,7 +147,7 @@ async def test_an_account_is_found_by_its_address_and_no_other_reservation(
     accounts: PostgresAccounts, pool: Pool
 ) -> None:
     store = PostgresEventStore(pool, new_id=uuid7)
-    companions = [
+    companions: list[Companion] = [
         Reserve("user-email", "a@example.com", USER),
         Reserve("monitor-name", "b@example.com", UUID(int=8)),
         KeepCredential(USER, "a hash", AT),

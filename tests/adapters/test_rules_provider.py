@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from adapters.cel_condition import CelConditionLanguage
 from adapters.rules_provider import RulesProvider
 from adapters.rules_quantities import read_length, read_quantity
+from commands.monitors import Classifier
 from domain.classification import ClassifyRequest, Draft
 from domain.errors import ConditionInvalid, InvalidInput, PromptNotUnderstood, RuleViolation
 from domain.fact import FactSpec, FactType, FactValue, Select
@@ -36,7 +37,7 @@ def classify(
     condition: str | None = None,
     schedule: Every | Cron | None = None,
 ) -> Draft:
-    return RULES.classify(
+    return RULES.draft(
         ClassifyRequest(prompt=prompt, sources=sources, facts=facts, condition=condition, schedule=schedule)
     )
 
@@ -351,3 +352,10 @@ def test_mixed_occasions_and_states_fire_on_entry() -> None:
     assert classify("tell me when the page changes or the price is below 5").fires is Fires.ON_ENTRY
     assert classify("tell me when the page changes and the price is below 5").fires is Fires.EACH_TIME
     assert classify("tell me when the page changes or the title changes").fires is Fires.EACH_TIME
+
+
+async def test_the_provider_serves_the_port_of_the_write_side() -> None:
+    classifier: Classifier = RULES
+    request = ClassifyRequest(prompt="tell me when the price is below 50", sources=PAGE)
+    assert (await classifier.classify(request)).condition == "price < 50"
+    assert RULES.name == "rules"

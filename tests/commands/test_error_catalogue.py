@@ -47,7 +47,7 @@ def literal_codes() -> set[str]:
     for module in modules():
         for node in ast.walk(tree_of(module)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "failure":
-                codes |= {arg.value for arg in node.args[2:3] if isinstance(arg, ast.Constant)}
+                codes |= {str(arg.value) for arg in node.args[2:3] if isinstance(arg, ast.Constant)}
     return codes
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from random import Random
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -102,7 +103,7 @@ async def test_an_entry_the_tables_refuse_rolls_the_whole_batch_back(pool: Pool)
     entries = list(History(4, people=1, monitors_each=1).entries(10))
     partition = entries[0].partition
     await tables.places([partition])
-    poisoned = LogEntry(*(getattr(entries[3], f) if f != "data" else '{"plan": 1}' for f in LogEntry.__struct_fields__))
+    poisoned = msgspec.structs.replace(entries[3], data='{"plan": 1}')
     with pytest.raises(psycopg.Error):
         await tables.apply([*entries[:3], poisoned], places={partition: 0}, epochs={partition: 1})
     assert (await tables.places([partition])) == {partition: 0}

@@ -1,6 +1,7 @@
 """A rebuild gives what the live projection gave, beside live traffic, and survives being killed."""
 
 import asyncio
+from contextlib import aclosing
 from collections.abc import Sequence
 
 import pytest
@@ -103,9 +104,8 @@ async def test_a_rebuild_makes_the_same_constraints_and_indexes(filled: Pool) ->
 async def test_an_interrupted_rebuild_goes_on_where_it_was(filled: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapters.postgres_rebuild.CLOSE_ENOUGH_ENTRIES", 0)
     monkeypatch.setattr("adapters.postgres_rebuild.BATCH_ENTRIES", 50)
-    interrupted = Rebuild(filled, CORE, PostgresLog(filled)).run()
-    first = await anext(interrupted)
-    await interrupted.aclose()
+    async with aclosing(Rebuild(filled, CORE, PostgresLog(filled)).run()) as interrupted:
+        first = await anext(interrupted)
     resumed = [step async for step in Rebuild(filled, CORE, PostgresLog(filled)).run()]
     assert resumed[0].done > first.done
     assert await dumped(filled, LIVE) == await dumped(filled, PREVIOUS)

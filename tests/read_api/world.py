@@ -173,7 +173,9 @@ class World:
         await self.append(owner_id, trigger_id, created)
         return trigger_id
 
-    async def firing(self, owner_id: UUID, trigger_id: UUID, monitor_id: UUID, evaluation_id: UUID, at: datetime) -> UUID:
+    async def firing(
+        self, owner_id: UUID, trigger_id: UUID, monitor_id: UUID, evaluation_id: UUID, at: datetime
+    ) -> UUID:
         firing_id = uuid7()
         fired = TriggerFired(
             firing_id=firing_id, monitor_id=monitor_id, evaluation_id=evaluation_id, occasion=1, fired_at=at

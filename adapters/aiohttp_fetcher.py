@@ -10,6 +10,7 @@ from datetime import datetime
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from adapters.content_decoding import BodyDecoder, NotDecodable, TooLarge
@@ -103,7 +104,7 @@ class AiohttpFetcher:
             message = f"The answer is larger than {self._body_bytes_max} bytes; name a smaller page or an API."
         except NotDecodable:
             outcome, message = FetchOutcome.WRONG_TYPE, "The answer is compressed in a way that cannot be undone."
-        except (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError, ValueError) as failed:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as failed:
             outcome, message = _failure(failed)
         return Document(
             url=progress.url, outcome=outcome, status=progress.status, message=message, fetched_at=self._now()
@@ -121,7 +122,6 @@ class AiohttpFetcher:
         self._guard.check_url(source.url)
         url = URL(source.url).with_fragment(None)
         for _ in range(REDIRECTS_MAX + 1):
-            self._guard.check_url(url)
             progress.url = str(url)
             headers = self._headers(source, own, known)
             async with self._opened().get(
@@ -134,6 +134,7 @@ class AiohttpFetcher:
                 if response.status not in _REDIRECTS or "Location" not in response.headers:
                     return await self._read(response, known, progress)
                 target = _target(url, response.headers["Location"])
+                self._guard.check_url(target)
             if target.origin() != url.origin():
                 own = without_secrets(own)
             url = target

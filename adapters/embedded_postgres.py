@@ -137,7 +137,7 @@ class EmbeddedPostgres:
         locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         sync = () if self._fsync else ("--no-sync",)
         done = subprocess.run(  # noqa: S603 - the package's own program, no shell
-            [_program("initdb"), "-D", place, "-U", "postgres", "--auth=trust", *locale, *sync],
+            [program("initdb"), "-D", place, "-U", "postgres", "--auth=trust", *locale, *sync],
             env=_ENVIRONMENT,
             cwd="/",
             user=account.user,
@@ -193,7 +193,7 @@ class EmbeddedPostgres:
         with self._log.open("ab") as output:
             # A session of its own: Ctrl-C in the terminal reaches Vigil, which drains and then stops PostgreSQL.
             self._child = subprocess.Popen(  # noqa: S603 - the package's own program, no shell
-                [_program("postgres"), "-D", self._cluster, *(f"--{name}={value}" for name, value in settings.items())],
+                [program("postgres"), "-D", self._cluster, *(f"--{name}={value}" for name, value in settings.items())],
                 env=_ENVIRONMENT,
                 cwd="/",
                 user=account.user,
@@ -242,7 +242,8 @@ def _as_list_item(path: Path) -> str:
     return f'"{quoted}"'
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """A program of the bundled PostgreSQL, such as `pg_dump`; raises `EmbeddedServerFailed` when there is none."""
     return bundled_program(_PACKAGE, f"{_PROGRAMS}/{name}")
 
 
@@ -255,7 +256,7 @@ def _account_for(directory: Path) -> _Account:
         entry = pwd.getpwuid(owner) if owner else _made_account()
     except KeyError as error:
         raise EmbeddedServerFailed(f"{directory} belongs to user id {owner}, which has no account here") from error
-    groups = _groups_to_reach(directory) | _groups_to_reach(_program("postgres"))
+    groups = _groups_to_reach(directory) | _groups_to_reach(program("postgres"))
     return _Account(user=entry.pw_uid, group=entry.pw_gid, groups=tuple(sorted(groups)))
 
 

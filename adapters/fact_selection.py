@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 import re2
 from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathQuery
@@ -22,11 +22,16 @@ SELECTORS = ("css", "xpath", "jsonpath", "csv", "feed", "named")
 class _Re2Filter(FilterFunction):
     """JSONPath's `match` (whole string) and `search` (anywhere) in linear time (RFC 9535, sections 2.4.6 and 2.4.7)."""
 
-    arg_types: ClassVar[list[ExpressionType]] = [ExpressionType.VALUE, ExpressionType.VALUE]
-    return_type = ExpressionType.LOGICAL
-
     def __init__(self, *, whole: bool) -> None:
         self._whole = whole
+
+    @property
+    def arg_types(self) -> list[ExpressionType]:
+        return [ExpressionType.VALUE, ExpressionType.VALUE]
+
+    @property
+    def return_type(self) -> ExpressionType:
+        return ExpressionType.LOGICAL
 
     def __call__(self, text: object, pattern: object) -> bool:
         if not isinstance(text, str) or not isinstance(pattern, str) or len(pattern) > SELECTOR_CHARS_MAX:

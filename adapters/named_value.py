@@ -3,6 +3,7 @@
 import re
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 
 from lxml import etree
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -43,7 +44,7 @@ def in_json(value: object, name: str) -> Iterator[object]:
 def in_xml(root: etree._Element, name: str) -> Iterator[str]:
     """The elements and attributes called `name`, in document order."""
     wanted = same_name(name)
-    for element in root.iter():
+    for element in islice(root.iter(), ELEMENTS_LOOKED_AT_MAX):
         if same_name(local_name(element)) == wanted:
             yield element_text(element)
         yield from (value for key, value in element.attrib.items() if same_name(str(key)) == wanted)

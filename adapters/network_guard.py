@@ -62,6 +62,7 @@ _DENIED: tuple[tuple[Network, str], ...] = tuple(
 _NAT64 = IPv6Network("64:ff9b::/96")
 _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 _HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_-]{1,63}\.?\Z")
+_AUTHORITY = re.compile(r"[^/?#]*//([^/?#]*)")  # RFC 3986, appendix B
 _CURE = "Monitors read public addresses; an operator may allow a network with VIGIL_FETCH_ALLOW_NETWORKS."
 
 
@@ -93,8 +94,12 @@ class NetworkGuard:
             raise AddressRefused("Only http and https addresses can be read.")
         if not host or port is None:
             raise AddressRefused("The address names no host.")
-        if "@" in parsed.raw_authority:
+        written = _AUTHORITY.match(str(url))
+        authority = written[1] if written else ""  # as written: the parser drops an empty user name and brackets
+        if "@" in authority:
             raise AddressRefused("A user name or password in an address is not accepted; send it as a header.")
+        if authority.startswith("[") and ":" not in host:
+            raise AddressRefused("The address names no valid host.")
         literal = _literal(host)
         if literal is not None:
             self.check_address(literal, port)

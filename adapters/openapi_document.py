@@ -10,11 +10,15 @@ from typing import Any
 import msgspec
 
 from adapters.openapi_examples import EXAMPLES
+from adapters.openapi_texts import EVERY_SCHEMA, FIELDS, PARAMETERS, TAGS
 from commands.http.error_catalogue import ErrorCode, Reach
 from commands.http.form import ErrorEnvelope
 
-METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-"""The operations of a path item (OpenAPI 3.1.0, 4.8.9)."""
+METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "trace")
+"""The operations of a path item (OpenAPI 3.1.0, 4.8.9), in the order they are shown."""
+
+API_PREFIX = "/api/"
+"""Only what lies below answers in the API's form; health checks do not."""
 
 CODES_KEY = "x-error-codes"
 """An extension of ours in responses: the codes an answer of this status can carry."""
@@ -83,14 +87,16 @@ def published(
     for name, schema in schemas.items():
         _sharpen(name, schema)
     _discriminate(result, schemas)
+    used = {tag for _, _, operation in operations(result) for tag in operation.get("tags", ())}
+    result.setdefault("tags", [{"name": tag, "description": text} for tag, text in TAGS.items() if tag in used])
     for path, method, operation in operations(result):
         _complete(path, method, operation, catalogue=catalogue, anonymous=operation.get("operationId") in anonymous)
     return result
 
 
 def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """The path, method and content of every operation in a document."""
-    for path, item in document.get("paths", {}).items():
+    """The path, method and content of every operation in a document, a path before what lies below it."""
+    for path, item in sorted(document.get("paths", {}).items()):
         for method in METHODS:
             if isinstance(item.get(method), dict):
                 yield path, method, item[method]
@@ -104,6 +110,9 @@ def _complete(
     starts = not anonymous and method == "post" and not {"201", "202"}.isdisjoint(responses)
     changes = not anonymous and method in {"post", "put", "patch", "delete"} and with_id and not starts
     parameters = operation.setdefault("parameters", [])
+    for parameter in parameters:
+        if not parameter.get("description") and parameter.get("name") in PARAMETERS:
+            parameter["description"] = PARAMETERS[parameter["name"]]
     parameters += [deepcopy(IDEMPOTENCY_KEY)] * starts + [deepcopy(IF_MATCH)] * changes
     if anonymous:
         operation["security"] = []
@@ -111,11 +120,11 @@ def _complete(
         if status.startswith("2"):
             _describe_success(int(status), response, with_position=(starts or changes) and "content" in response)
     reaches = {
-        Reach.EVERYWHERE: True,
+        Reach.EVERYWHERE: path.startswith(API_PREFIX),
         Reach.TOKEN: not anonymous,
         Reach.INPUT: with_body or bool(parameters),
         Reach.BODY: with_body,
-        Reach.ONE_THING: with_id,
+        Reach.ONE_THING: with_id or "404" in responses,
         Reach.CONDITIONAL: changes,
         Reach.COMMAND: starts,
         Reach.FRESH_READ: any(found.get("name") == "Vigil-Min-Position" for found in parameters),
@@ -185,6 +194,10 @@ def _renamed(node: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401  any J
 def _sharpen(name: str, schema: dict[str, Any]) -> None:
     if "description" in schema:
         schema["description"] = cleandoc(schema["description"])
+    for field, property_ in schema.get("properties", {}).items():
+        text = FIELDS.get(name, {}).get(field) or EVERY_SCHEMA.get(field)
+        if text is not None:
+            property_.setdefault("description", text)
     if name in EXAMPLES:
         schema.setdefault("examples", list(EXAMPLES[name]))
     if name in ONE_OF:

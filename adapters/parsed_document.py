@@ -27,6 +27,7 @@ from adapters.selection_cost import (
 )
 from domain.evidence import Document
 
+COLUMNS_MAX = 10_000
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -61,9 +62,9 @@ class ParsedDocument:
     @cached_property
     def tree(self) -> etree._Element | None:
         """The root element, of XML or of a page."""
-        if not self._is_affordable or not (self.is_page or self.is_xml):
-            return None
-        return xml_tree(self.text) if self.is_xml else _page_tree(self.text)
+        if self.is_xml:
+            return xml_tree(self.text)  # libxml2 bounds depth and entities of XML itself, and is linear in the rest
+        return _page_tree(self.text) if self.is_page and self._is_affordable else None
 
     def can_afford_css(self, selector: str) -> bool:
         """Whether a CSS selector can be run on the page in seconds."""
@@ -100,7 +101,10 @@ class ParsedDocument:
         start = self._start.lower()
         if not start.startswith("<") or "<html" in start or "<!doctype html" in start:
             return False
-        return start.startswith(("<?xml", "<rss", "<feed", "<rdf:rdf")) or "xml" in self._document.content_type
+        return (
+            start.startswith(("<?xml", "<!doctype", "<rss", "<feed", "<rdf:rdf"))
+            or "xml" in self._document.content_type
+        )
 
     @cached_property
     def is_page(self) -> bool:
@@ -113,6 +117,8 @@ class ParsedDocument:
         delimiter = max(_DELIMITERS, key=first_line.count)
         rows = csv.reader(io.StringIO(self.text.lstrip("\ufeff\r\n"), newline=""), delimiter=delimiter)
         header = [title.strip() for title in next(rows, [])]
+        if len(header) > COLUMNS_MAX:
+            return None
         titles = header if name in header else [same_name(title) for title in header]
         wanted = name if name in header else same_name(name)
         if wanted not in titles:

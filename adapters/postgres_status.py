@@ -50,4 +50,4 @@ async def consumer_status(pool: Pool) -> list[ConsumerStatus]:
     """All consumers that ever ran, by name."""
     async with pool.connection() as connection:
         rows = await (await connection.execute(_STATUS)).fetchall()
-    return [ConsumerStatus(*values, tuple(holders)) for *values, holders in rows]
+    return [ConsumerStatus(*row[:-1], tuple(row[-1])) for row in rows]

@@ -22,9 +22,9 @@ BOUNDS = {
     "maximum": "at most {}",
     "exclusiveMaximum": "less than {}",
     "multipleOf": "a multiple of {}",
-    "minLength": "at least {} characters",
+    "minLength": "{} or more characters",
     "maxLength": "at most {} characters",
-    "minItems": "at least {} entries",
+    "minItems": "{} or more entries",
     "maxItems": "at most {} entries",
     "pattern": "matches {}",
 }
@@ -161,7 +161,7 @@ class SchemaReader:
         return "properties" in self.resolved(schema)
 
     def _field(self, name: str, schema: Any, *, depth: int, required: bool) -> Field:  # noqa: ANN401  any JSON value
-        found, own = self.resolved(schema), _mapping(schema)
+        found, own = self.resolved(schema), _mapping(schema)  # what a reference leads to may be described, too
         alternatives = [found, *(self.resolved(variant) for variant in variants_of(found))]
         choices = [value for one in alternatives for value in _list(one.get("enum")) if value is not None]
         return Field(
@@ -169,7 +169,7 @@ class SchemaReader:
             depth=depth,
             type=self.words(schema),
             required=required,
-            description=str(own.get("description") or ""),
+            description=str(own.get("description") or found.get("description") or ""),
             default=_json(found["default"]) if found.get("default") is not None else None,
             choices=tuple(_json(choice) for choice in choices),
             bounds=tuple(bound for one in alternatives for bound in bounds_of(one)),
@@ -178,19 +178,15 @@ class SchemaReader:
 
     def parameter(self, parameter: Mapping[str, Any]) -> Field:
         """A parameter of an operation as a row."""
-        row = self._field(
-            str(parameter.get("name", "")),
-            parameter.get("schema", {}),
-            depth=0,
-            required=bool(parameter.get("required")),
-        )
+        schema = _mapping(parameter.get("schema"))
+        row = self._field(str(parameter.get("name", "")), schema, depth=0, required=parameter.get("required") is True)
         description = str(parameter.get("description") or row.description)
-        return msgspec.structs.replace(row, description=description)
+        return msgspec.structs.replace(row, type=self.words(_without_null(schema)), description=description)
 
 
 def bounds_of(schema: Mapping[str, Any]) -> list[str]:
     """What a value must hold to besides its type, in words."""
-    bounds = [words.format(schema[key]) for key, words in BOUNDS.items() if key in schema]
+    bounds = [words.format(_plain_number(schema[key])) for key, words in BOUNDS.items() if key in schema]
     if "properties" in schema:
         alternatives = [_list(_mapping(one).get("required")) for one in _list(schema.get("oneOf"))]
         names = [str(name) for required in alternatives for name in required]
@@ -208,7 +204,22 @@ def _types(schema: Mapping[str, Any]) -> list[str]:
     if "enum" in schema and "type" not in schema:
         return ["string"]
     kind = schema.get("type", "object" if "properties" in schema else "array" if "items" in schema else "any")
-    return [str(one) for one in kind] if isinstance(kind, list) else [str(kind)]
+    kinds = [str(one) for one in kind] if isinstance(kind, list) else [str(kind)]
+    return sorted(kinds, key=lambda one: one == "null")
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a value that is left out rather than null, as parameters are."""
+    variants = [variant for variant in variants_of(schema) if _mapping(variant).get("type") != "null"]
+    if len(variants) == 1:
+        return _mapping(variants[0])
+    kinds = [kind for kind in _list(schema.get("type")) if kind != "null"]
+    return {**schema, **({"oneOf": variants} if "oneOf" in schema else {}), **({"type": kinds} if kinds else {})}
+
+
+def _plain_number(value: Any) -> Any:  # noqa: ANN401  any JSON value
+    """`1.0`, as Litestar writes every bound, as `1`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _separated(parts: list[Iterator[Word]], separator: str) -> Iterator[Word]:

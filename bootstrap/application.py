@@ -4,25 +4,25 @@ from collections.abc import Callable
 
 import psycopg
 import psycopg_pool
-from litestar import Litestar, Router, get
+from litestar import Litestar, Router
 from litestar.config.compression import CompressionConfig
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme
 
+from adapters.openapi_pages import document_route, openapi_config
+from adapters.struct_schemas import DescribedStructs
 from bootstrap.parts import Parts, new_id, utc_now
 from commands.actions_http import ActionWrites
-from commands.http.caller import ANONYMOUS_ROUTE, BearerAuthentication
+from commands.http.caller import BearerAuthentication
 from commands.http.failures import EXCEPTION_HANDLERS, on_dependency_down
-from commands.http.form import API_VERSION, AnyRequest
+from commands.http.form import API_VERSION
 from commands.http.request import BodyKeepingRequest, RequestIds
 from commands.identity_http import IdentityWrites
 from commands.monitors_http import MonitorWrites
 from commands.triggers_http import TriggerWrites
 from read_api.actions import ActionReads, ActionViews
 from read_api.evaluations import EvaluationReads, EvaluationViews
-from read_api.freshness import ProjectionWait
+from read_api.freshness import ProjectionWait, fresh_reads
 from read_api.health import Health, HealthChecks
 from read_api.monitors import MonitorReads, MonitorViews
 from read_api.notifications import NotificationReads, NotificationViews
@@ -52,7 +52,10 @@ def make_application(parts: Parts) -> Litestar:
     writes = [IdentityWrites, MonitorWrites, ActionWrites, TriggerWrites]
     reads = [MonitorReads, EvaluationReads, ActionReads, TriggerReads, NotificationReads, UserReads]
     return Litestar(
-        route_handlers=[Router("/api/v1", route_handlers=[*writes, *reads, openapi_schema]), Health],
+        route_handlers=[
+            Router("/api/v1", route_handlers=[*writes, *reads, document_route()], guards=[fresh_reads(parts.pool)]),
+            Health,
+        ],
         dependencies={name: Provide(_always(part), sync_to_thread=False) for name, part in provided.items()},
         middleware=[
             DefineMiddleware(RequestIds, new_id=new_id),
@@ -66,24 +69,15 @@ def make_application(parts: Parts) -> Litestar:
         request_class=BodyKeepingRequest,
         request_max_body_size=BODY_BYTES_MAX,
         compression_config=CompressionConfig(backend="gzip"),
-        openapi_config=OpenAPIConfig(
+        plugins=[DescribedStructs()],
+        openapi_config=openapi_config(
             title="Vigil",
             version=API_VERSION,
             description="Says in an e-mail when what you asked it to watch has changed, and can prove why.",
-            components=Components(
-                security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
-            ),
-            security=[{"bearer": []}],
-            render_plugins=[],
         ),
+        logging_config=None,  # bootstrap.logs has set logging up; this would take it over
         debug=False,
     )
-
-
-@get("/openapi.json", opt={ANONYMOUS_ROUTE: True}, include_in_schema=False)
-async def openapi_schema(request: AnyRequest) -> dict[str, object]:
-    """The OpenAPI 3.1 description of this API."""
-    return request.app.openapi_schema.to_schema()
 
 
 def _always(part: object) -> Callable[[], object]:

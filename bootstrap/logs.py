@@ -11,17 +11,20 @@ from bootstrap.settings import Settings
 def configure_logs(settings: Settings) -> None:
     """Set up structlog and the standard library's logging to write alike."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    # Tracebacks without local variables: those hold tokens and addresses.
     renderer = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            *([structlog.processors.format_exc_info] if settings.log_format == "json" else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

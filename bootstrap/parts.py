@@ -98,18 +98,20 @@ class Parts:
         self.conditions = CelConditionLanguage()
         self.guard = NetworkGuard(settings.fetch_allow_networks)
         self.fetcher = AiohttpFetcher(self.guard, now=utc_now, user_agent=USER_AGENT)
+        self.passwords = Argon2Passwords()
         self.mailer_adapter = SmtpMailer(endpoints.smtp_url, sender=settings.mail_sender, now=utc_now)
 
     async def close(self) -> None:
         """Let go of what the adapters hold."""
         await self.fetcher.close()
         await self.mailer_adapter.close()
+        self.passwords.close()
 
     def identity(self) -> IdentityCommands:
         """The write side of identity."""
         return IdentityCommands(
             shell=self.shell,
-            passwords=Argon2Passwords(),
+            passwords=self.passwords,
             links=self.links,
             accounts=PostgresAccounts(self.pool),
             sessions=PostgresSessions(self.pool, new_id=new_id),

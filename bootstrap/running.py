@@ -1,15 +1,10 @@
 """Running roles in one process: servers first, then workers and the API, and everything down again in the other order."""
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from socket import socket
 from typing import Protocol
-
-import structlog
-import uvicorn
 
 from adapters import yoyo_migrations
 from adapters.data_dir import DataDirLock, publish_endpoints, read_endpoints, withdraw_endpoints
@@ -19,21 +14,9 @@ from adapters.mail_catcher import MailCatcher
 from adapters.secret_key import installation_secret
 from bootstrap.application import make_application
 from bootstrap.parts import Endpoints, Parts, open_parts, utc_now
-from bootstrap.settings import Settings
+from bootstrap.roles import Role, ServerWatch, listen, running, serving, url_of
+from bootstrap.settings import EndpointsUnknown, Settings
 from workers.lifecycle import Stop
-
-log = structlog.get_logger()
-
-DRAIN_SECONDS_MAX = 45.0
-
-
-class Role(Protocol):
-    """Something that runs until asked to stop."""
-
-    async def run(self, stop: Stop) -> None:
-        """Run; returns soon after being asked to stop."""
-        ...
-
 
 ROLES: Mapping[str, Callable[[Parts], Role]] = {
     "relay": Parts.relay,
@@ -46,8 +29,8 @@ ROLES: Mapping[str, Callable[[Parts], Role]] = {
 """The workers by the names `vigil worker` knows."""
 
 
-class EndpointsUnknown(Exception):
-    """Neither configured nor running: nothing says where the database, Redis or the mail server is."""
+class StoppedEarly(Exception):
+    """Somebody asked to stop before everything was up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +44,43 @@ class Running:
 
 
 @asynccontextmanager
-async def everything_up(settings: Settings) -> AsyncIterator[Running]:
+async def everything_up(
+    settings: Settings, *, stop: Stop | None = None, told: Callable[[str], None] = lambda _name: None
+) -> AsyncIterator[Running]:
     """Everything on this machine: servers that are not configured, migrations, workers, API and inbox.
 
-    Raises `DataDirInUse` when another Vigil works in the data folder, `EmbeddedServerFailed`, `OSError` for a taken port.
-    On leaving everything is asked to stop, finishes what it holds, and no server stays behind.
+    `told` hears the name of each step when it is done. Raises `DataDirInUse` when another Vigil works in the data folder,
+    `EmbeddedServerFailed`, `OSError` for a taken port, `StoppedEarly` when `stop` was asked before all was up, and on
+    leaving `RoleEnded` when something ended before it was asked to. On leaving everything is asked to stop, finishes
+    what it holds, and no server stays behind.
     """
+    stop = stop or Stop()
+
+    def done(name: str) -> None:
+        told(name)
+        if stop.asked:
+            raise StoppedEarly
+
     async with AsyncExitStack() as stack:
         stack.enter_context(DataDirLock(settings.data_dir))
         withdraw_endpoints(settings.data_dir)
         stack.callback(withdraw_endpoints, settings.data_dir)
         secret = installation_secret(settings.data_dir, settings.secret_key)
-        database_url, redis_url = await asyncio.to_thread(_start_servers, settings, stack)
+        watch = ServerWatch(settings.data_dir.resolve())
+        database_url, redis_url = settings.database_url, settings.redis_url
+        if database_url is None:
+            database_url = await _start(EmbeddedPostgres(settings.data_dir), stack)
+            watch.keep("postgres", "postgres")
+            done("PostgreSQL")
+        if redis_url is None:
+            redis_url = await _start(EmbeddedRedis(settings.data_dir), stack)
+            watch.keep("redis", "redis-server")
+            done("Redis")
         await asyncio.to_thread(yoyo_migrations.up, database_url)
+        done("migrations")
         catcher = await _catch_mail(settings, stack)
-        server = _api_server(settings)
-        listening = server.config.bind_socket()
-        stack.callback(listening.close)
-        api_url = f"http://{settings.http_host}:{listening.getsockname()[1]}"
+        listening = stack.enter_context(listen(settings))
+        api_url = url_of(listening)
         endpoints = Endpoints(
             database_url=database_url,
             redis_url=redis_url,
@@ -98,27 +100,30 @@ async def everything_up(settings: Settings) -> AsyncIterator[Running]:
             },
         )
         parts = await stack.enter_async_context(open_parts(settings, endpoints, secret))
-        stop = Stop()
-        await stack.enter_async_context(_running(parts, list(ROLES), stop))
-        await stack.enter_async_context(_serving(parts, server, listening, stop))
+        await stack.enter_async_context(running({"server": watch, **_workers(parts, list(ROLES))}, stop))
+        done("workers")
+        await stack.enter_async_context(serving(make_application(parts), listening, stop))
+        done("API")
         yield Running(parts=parts, api_url=api_url, inbox_url=inbox_url, stop=stop)
 
 
 @asynccontextmanager
-async def roles_up(settings: Settings, names: Sequence[str], *, api: bool) -> AsyncIterator[Running]:
-    """Only these workers, or only the API, against servers that are configured or that a running `vigil up` owns."""
+async def roles_up(
+    settings: Settings, names: Sequence[str], *, api: bool, stop: Stop | None = None
+) -> AsyncIterator[Running]:
+    """Only these workers, or only the API, against servers that are configured or that a running `vigil up` owns.
+
+    Raises `EndpointsUnknown`, `OSError` for a taken port, and on leaving `RoleEnded`.
+    """
+    stop = stop or Stop()
     endpoints, secret = known_endpoints(settings), installation_secret(settings.data_dir, settings.secret_key)
     async with AsyncExitStack() as stack:
+        listening = stack.enter_context(listen(settings)) if api else None
         parts = await stack.enter_async_context(open_parts(settings, endpoints, secret))
-        stop = Stop()
-        await stack.enter_async_context(_running(parts, names, stop))
-        api_url = ""
-        if api:
-            server = _api_server(settings)
-            listening = server.config.bind_socket()
-            stack.callback(listening.close)
-            api_url = f"http://{settings.http_host}:{listening.getsockname()[1]}"
-            await stack.enter_async_context(_serving(parts, server, listening, stop))
+        await stack.enter_async_context(running(_workers(parts, names), stop))
+        if listening is not None:
+            await stack.enter_async_context(serving(make_application(parts), listening, stop))
+        api_url = "" if listening is None else url_of(listening)
         yield Running(parts=parts, api_url=api_url, inbox_url=None, stop=stop)
 
 
@@ -127,13 +132,13 @@ def known_endpoints(settings: Settings) -> Endpoints:
 
     Raises `EndpointsUnknown` with what to set.
     """
-    running = read_endpoints(settings.data_dir)
+    published = read_endpoints(settings.data_dir)
     found = {
-        "database_url": settings.database_url or running.get("postgres"),
-        "redis_url": settings.redis_url or running.get("redis"),
-        "smtp_url": settings.smtp_url or running.get("smtp") or "smtp://127.0.0.1:25",
+        "database_url": settings.database_url or published.get("postgres"),
+        "redis_url": settings.redis_url or published.get("redis"),
+        "smtp_url": settings.smtp_url or published.get("smtp") or "smtp://127.0.0.1:25",
         "public_url": settings.public_url
-        or running.get("public")
+        or published.get("public")
         or f"http://{settings.http_host}:{settings.http_port}",
     }
     missing = [f"VIGIL_{name.upper()}" for name, value in found.items() if value is None]
@@ -144,36 +149,22 @@ def known_endpoints(settings: Settings) -> Endpoints:
     return Endpoints(**{name: str(value) for name, value in found.items()})
 
 
-@contextmanager
-def asked_by_signals(stop: Stop) -> Iterator[None]:
-    """Ask to stop on SIGINT and SIGTERM; a second SIGINT interrupts at once."""
-    loop = asyncio.get_running_loop()
+class Server(Protocol):
+    """An embedded server."""
 
-    def ask() -> None:
-        loop.remove_signal_handler(signal.SIGINT)
-        stop.ask()
+    def start(self) -> str:
+        """Start; its URL."""
+        ...
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ask)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+    def stop(self) -> None:
+        """Stop, also when it never started."""
+        ...
 
 
-def _start_servers(settings: Settings, stack: AsyncExitStack) -> tuple[str, str]:
-    """Start what is not configured; each is stopped when the stack closes, also when a later step fails."""
-    database_url, redis_url = settings.database_url, settings.redis_url
-    if database_url is None:
-        postgres = EmbeddedPostgres(settings.data_dir)
-        stack.callback(postgres.stop)
-        database_url = postgres.start()
-    if redis_url is None:
-        cache = EmbeddedRedis(settings.data_dir)
-        stack.callback(cache.stop)
-        redis_url = cache.start()
-    return database_url, redis_url
+async def _start(server: Server, stack: AsyncExitStack) -> str:
+    """Start a server that is stopped when the stack closes, also when a later step fails."""
+    stack.callback(server.stop)
+    return await asyncio.to_thread(server.start)
 
 
 async def _catch_mail(settings: Settings, stack: AsyncExitStack) -> MailCatcher | None:
@@ -185,69 +176,5 @@ async def _catch_mail(settings: Settings, stack: AsyncExitStack) -> MailCatcher 
     return catcher
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn without signal handlers of its own: `asked_by_signals` has them."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
-
-
-def _api_server(settings: Settings) -> _Server:
-    config = uvicorn.Config(
-        app=_no_application,
-        host=settings.http_host,
-        port=settings.http_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=10,
-        limit_concurrency=1000,
-    )
-    return _Server(config)
-
-
-def _no_application() -> None:
-    raise RuntimeError("the application is set before serving")
-
-
-@asynccontextmanager
-async def _serving(parts: Parts, server: _Server, listening: socket, stop: Stop) -> AsyncIterator[None]:
-    """Serve the API until leaving."""
-    server.config.app = make_application(parts)
-    serving = asyncio.create_task(server.serve(sockets=[listening]), name="api")
-    serving.add_done_callback(lambda _: stop.ask())
-    try:
-        while not server.started and not serving.done():  # noqa: ASYNC110  uvicorn tells it by a flag only
-            await asyncio.sleep(0.005)
-        yield
-    finally:
-        server.should_exit = True
-        await serving
-
-
-@asynccontextmanager
-async def _running(parts: Parts, names: Sequence[str], stop: Stop) -> AsyncIterator[None]:
-    """Run workers until leaving; they get time to finish, then are cancelled."""
-    tasks = [asyncio.create_task(ROLES[name](parts).run(stop), name=name) for name in names]
-    for task in tasks:
-        task.add_done_callback(lambda _: stop.ask())
-    try:
-        yield
-    finally:
-        stop.ask()
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=DRAIN_SECONDS_MAX)
-            for task in late:
-                log.warning("worker did not finish in time", worker=task.get_name())
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks)
-
-
-async def wait_until_asked(stop: Stop) -> None:
-    """Return when somebody asked to stop."""
-    while not await stop.within(3600):
-        pass
+def _workers(parts: Parts, names: Sequence[str]) -> dict[str, Role]:
+    return {name: ROLES[name](parts) for name in names}

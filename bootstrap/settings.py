@@ -3,8 +3,11 @@
 import ipaddress
 import os
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Annotated, Literal
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -14,6 +17,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from adapters.mime_message import envelope_address
+from adapters.smtp_mailer import smtp_server
+
 PREFIX = "VIGIL_"
 _ENVIRONMENT = os.environ  # noqa: TID251  the one place that reads it
 
@@ -22,6 +28,10 @@ Names = Annotated[tuple[str, ...], NoDecode]
 
 class SettingsInvalid(Exception):
     """The configuration has mistakes; the message lists all of them."""
+
+
+class EndpointsUnknown(Exception):
+    """Neither configured nor running: nothing says where the database, Redis or the mail server is."""
 
 
 class Settings(BaseSettings):
@@ -72,6 +82,42 @@ class Settings(BaseSettings):
         """Lists are written with commas in the environment."""
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("database_url")
+    @classmethod
+    def is_database(cls, value: str | None) -> str | None:
+        """A URL that libpq understands."""
+        if value is not None:
+            if not value.startswith(("postgresql://", "postgres://")):
+                raise ValueError("a database URL is postgresql://user:password@host:port/database")
+            try:
+                conninfo_to_dict(value)
+            except ProgrammingError:  # its message may hold the password
+                raise ValueError("a database URL is postgresql://user:password@host:port/database") from None
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def is_redis(cls, value: str | None) -> str | None:
+        """A URL of a kind redis-py understands."""
+        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("a Redis URL is redis://host:port/0, rediss://... or unix://path")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def is_smtp(cls, value: str | None) -> str | None:
+        """A URL the mailer understands."""
+        if value is not None:
+            smtp_server(value)
+        return value
+
+    @field_validator("mail_sender")
+    @classmethod
+    def is_sender(cls, value: str) -> str:
+        """An address, with or without a name."""
+        envelope_address(value)
+        return value
+
     @field_validator("fetch_allow_networks")
     @classmethod
     def are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -109,10 +155,12 @@ def read_settings(**given: object) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic checks the values
     except ValidationError as error:
         lines = [
-            f"  {PREFIX}{str(mistake['loc'][0]).upper() if mistake['loc'] else ''}: {mistake['msg']}"
+            f"  {PREFIX}{str(mistake['loc'][0]).upper() if mistake['loc'] else ''}: {mistake['msg'].removeprefix('Value error, ')}"
             for mistake in error.errors()
         ]
         raise SettingsInvalid("the configuration is not valid:\n" + "\n".join(lines)) from None
+    except TOMLDecodeError as error:
+        raise SettingsInvalid(f"vigil.toml cannot be read: {error}") from None
 
 
 def unknown_settings() -> list[str]:

@@ -30,8 +30,8 @@ class _Memory:
 class LiveLog:
     """Prints events as they come.
 
-    `names` are monitors known from before the first event, by id; the rest is learned from the events. `timezone` None
-    is the local one. Facts are not printed by themselves: the line of their evaluation tells them.
+    `names` are monitors and triggers known from before the first event, by id; the rest is learned from the events.
+    `timezone` None is the local one. Facts are not printed by themselves: the line of their evaluation tells them.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class LiveLog:
     ) -> None:
         self._console = console
         self._timezone = timezone
-        self._memory = _Memory(monitors=dict(names or {}))
+        self._memory = _Memory(monitors=dict(names or {}), triggers=dict(names or {}))
 
     async def follow(self, events: AsyncIterator[StreamEvent]) -> None:
         """Show every event until there are no more."""

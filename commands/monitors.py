@@ -231,7 +231,9 @@ class MonitorCommands:
         now, evaluation_id = self.shell.now(), self.shell.new_id()
         request = KeepRequest(evaluation_id, monitor_id, caller.user_id, now)
         events = [EvaluationRequested(monitor_id=monitor_id, requested_at=now)]
-        return await self.shell.create(caller, EVALUATION, evaluation_id, events, companions=[request], answer=answer)
+        return await self.shell.create(
+            caller, EVALUATION, evaluation_id, events, companions=[request], answer=answer, status=202
+        )
 
     async def _change(
         self,

@@ -120,13 +120,14 @@ class Shell:
         *,
         companions: Sequence[Companion] = (),
         answer: Callable[[Written[S]], Any],
+        status: int = 201,
     ) -> Written[S]:
         """Start a stream. With an idempotency key the answer is kept with the events, and a repeated command raises
         `IdempotentReplay` with it, also when both arrive at the same moment."""
         await self.refuse_repeated(caller)
         state = aggregate.fold(events)
         written = Written(stream_id=stream_id, state=state, version=len(events), changed=True)
-        receipt = _receipt(caller, answer(written))
+        receipt = _receipt(caller, answer(written), status)
         new = NewEvents(stream_id=stream_id, owner_id=caller.user_id, expected_version=0, events=tuple(events))
         try:
             await self.store.append([new], metadata=caller.metadata(), companions=[*receipt, *companions])
@@ -183,7 +184,7 @@ class Shell:
         raise ConcurrentAppend
 
 
-def _receipt(caller: Caller, answer: Any) -> list[KeepReceipt]:  # noqa: ANN401  any struct
+def _receipt(caller: Caller, answer: Any, status: int) -> list[KeepReceipt]:  # noqa: ANN401  any struct
     if caller.command_id is None:
         return []
     kept = cast("dict[str, Any]", msgspec.to_builtins(answer))
@@ -192,7 +193,7 @@ def _receipt(caller: Caller, answer: Any) -> list[KeepReceipt]:  # noqa: ANN401 
             owner_id=caller.user_id,
             command_id=caller.command_id,
             fingerprint=caller.fingerprint,
-            status=201,
+            status=status,
             answer=kept,
         )
     ]

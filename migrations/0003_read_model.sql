@@ -37,6 +37,7 @@ create table read_model.monitors (
 );
 
 create index monitors_of_owner on read_model.monitors (owner_id, created_at desc, id) where deleted_at is null;
+create index monitors_archived on read_model.monitors (owner_id, created_at desc, id) where deleted_at is not null;
 create index monitors_plan on read_model.monitors using gin (plan jsonb_path_ops);
 
 create table read_model.evaluations (
@@ -93,6 +94,7 @@ create table read_model.changes (
     changed_at    timestamptz not null
 );
 
+create index changes_of_evaluation on read_model.changes (evaluation_id);
 create index changes_of_monitor on read_model.changes (monitor_id, changed_at desc, id desc);
 
 create table read_model.actions (

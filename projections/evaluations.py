@@ -30,7 +30,7 @@ ON_EVALUATION_EVENTS = (
             insert into facts (evaluation_id, name, monitor_id, type, value, number, unit, confidence, quote,
                                source_url, evidence_hash, observed_at)
             select b.stream_id, f->>'name', (b.data->>'monitor_id')::uuid, f->>'type', f->'value',
-                   case when f->>'type' = 'number' then (f->>'value')::double precision end, f->>'unit',
+                   case when jsonb_typeof(f->'value') = 'number' then (f->>'value')::double precision end, f->>'unit',
                    coalesce((f->>'confidence')::double precision, 1), f->>'quote', f->>'source_url',
                    f->>'evidence_hash', (f->>'observed_at')::timestamptz
             from (select stream_id, data, data->'fact' as f from batch) b

@@ -39,6 +39,7 @@ EVALUATION_SECONDS_MAX = 30.0
 ATTEMPTS_MAX = 5
 CATCH_UP_SECONDS_MAX = 5.0
 CATCH_UP_REST_SECONDS = 0.005
+PARSED_IN_PLACE_BYTES_MAX = 64 * 1024
 PROVIDER = "rules"
 
 
@@ -256,8 +257,14 @@ class Evaluator:
         for source, document in zip(plan.sources, documents, strict=True):
             if document.body:
                 wanted = [fact for fact in plan.facts if fact.name not in facts]
-                facts |= self.reading.read(wanted, source, document)
+                facts |= await self._read_facts(wanted, source, document)
         return Look(answers=tuple(zip(plan.sources, documents, strict=True)), facts=facts)
+
+    async def _read_facts(self, wanted: Sequence[FactSpec], source: Source, document: Document) -> dict[str, Fact]:
+        """Parsing a large document must not hold up the other evaluations of this process."""
+        if len(document.body) <= PARSED_IN_PLACE_BYTES_MAX:
+            return self.reading.read(wanted, source, document)
+        return await asyncio.to_thread(self.reading.read, wanted, source, document)
 
     async def _read(self, source: Source, remembered: Remembered | None) -> Document:
         known = None if remembered is None else remembered.validators

@@ -70,7 +70,10 @@ def on_rule(request: AnyRequest, error: RuleViolation) -> Failure:
     status = next(STATUS_OF_RULE[cls] for cls in type(error).__mro__ if cls in STATUS_OF_RULE)
     issue = "invalid" if status == 400 else "rule"
     details = [ErrorDetail(field=error.field, issue=issue, message=error.message)] if error.field else []
-    return failure(request, status, error.code, error.message, details)
+    answer = failure(request, status, error.code, error.message, details)
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
 
 
 def on_replay(request: AnyRequest, replay: IdempotentReplay) -> Response[dict[str, Any]]:

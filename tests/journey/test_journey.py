@@ -119,9 +119,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield opened
 
 
-async def test_from_a_prompt_to_an_e_mail(
-    running: Running, page: ChangingPage, session: aiohttp.ClientSession
-) -> None:
+async def test_from_a_prompt_to_an_e_mail(running: Running, page: ChangingPage, session: aiohttp.ClientSession) -> None:
     ada = Person(session, running)
     await ada.sign_up("ada@example.org")
     created = await ada.call(
@@ -142,7 +140,12 @@ async def test_from_a_prompt_to_an_e_mail(
     await ada.call(
         "POST",
         "/triggers",
-        {"monitor_id": monitor["id"], "action_id": action["id"], "condition": "becomes_active", "frequency": "every_time"},
+        {
+            "monitor_id": monitor["id"],
+            "action_id": action["id"],
+            "condition": "becomes_active",
+            "frequency": "every_time",
+        },
         expect=201,
     )
     assert (await ada.evaluate(monitor["id"]))["verdict"] == "not_met"
@@ -150,7 +153,11 @@ async def test_from_a_prompt_to_an_e_mail(
     page.price = 187.5
     evaluation = await ada.evaluate(monitor["id"])
     evaluated_at = asyncio.get_running_loop().time()
-    assert (evaluation["state_before"], evaluation["state_after"], evaluation["changed"]) == ("inactive", "active", True)
+    assert (evaluation["state_before"], evaluation["state_after"], evaluation["changed"]) == (
+        "inactive",
+        "active",
+        True,
+    )
     assert evaluation["facts"][0]["value"] == 187.5
     mail = await ada.wait_for_mail("ada@example.org", "Kettle")
     assert asyncio.get_running_loop().time() - evaluated_at < WITHIN_SECONDS

@@ -1,14 +1,14 @@
 """The read API as an app of its own, in front of a fresh database."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
+import httpx
 import pytest
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
-from litestar.testing import AsyncTestClient
 from uuid_utils.compat import uuid7
 
 from adapters.postgres_pool import Pool
@@ -23,8 +23,6 @@ from read_api.notifications import NotificationReads, NotificationViews
 from read_api.triggers import TriggerReads, TriggerViews
 from read_api.users import UserReads, UserViews
 from tests.read_api.world import World
-
-Client = AsyncTestClient[Litestar]
 
 FRESH_WAIT_SECONDS = 0.3
 
@@ -72,15 +70,18 @@ def app(pool: Pool) -> Litestar:
 
 
 @pytest.fixture
-async def client(app: Litestar) -> AsyncIterator[Client]:
-    async with AsyncTestClient(app) as opened:
+async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    """Speaks to the app in the test's own event loop: Litestar's client runs it in another one, which a pool that was
+    opened here cannot serve."""
+    transport = httpx.ASGITransport(app=cast("Any", app), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://vigil.test") as opened:
         yield opened
 
 
 class Reader:
     """A person asking the API."""
 
-    def __init__(self, client: Client, user_id: UUID) -> None:
+    def __init__(self, client: httpx.AsyncClient, user_id: UUID) -> None:
         self._client = client
         self._authorization = f"Bearer {user_id}"
 
@@ -98,15 +99,15 @@ class Reader:
     async def data(self, path: str, **parameters: Any) -> Any:  # noqa: ANN401
         return (await self.get(path, **parameters))["data"]
 
-    async def ids(self, path: str, **parameters: Any) -> list[str]:
+    async def ids(self, path: str, **parameters: object) -> list[str]:
         return [item["id"] for item in await self.data(path, **parameters)]
 
-    async def refusal(self, path: str, status: int, **parameters: Any) -> Any:  # noqa: ANN401
+    async def refusal(self, path: str, status: int, /, **parameters: Any) -> Any:  # noqa: ANN401
         response = await self.answer(path, **parameters)
         assert response.status_code == status, response.text
         return response.json()["error"]
 
-    async def refused_field(self, path: str, **parameters: Any) -> str:
+    async def refused_field(self, path: str, **parameters: object) -> str:
         """The field a 400 names."""
         error = await self.refusal(path, 400, **parameters)
         assert error["code"] == "VALIDATION_ERROR"
@@ -114,5 +115,5 @@ class Reader:
 
 
 @pytest.fixture
-def reader(client: Client) -> Callable[[UUID], Reader]:
+def reader(client: httpx.AsyncClient) -> Callable[[UUID], Reader]:
     return lambda user_id: Reader(client, user_id)

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from uuid import UUID
 
+import httpx
+
 from domain.user import EmailVerified, RoleGranted
 from tests.conftest import AT
-from tests.read_api.conftest import Client, Reader
+from tests.read_api.conftest import Reader
 from tests.read_api.world import World
 
 As = Callable[[UUID], Reader]
@@ -26,7 +28,14 @@ async def test_a_person_reads_their_own_account_and_nothing_secret(world: World,
     }
 
 
-async def test_without_a_token_nothing_is_read(client: Client) -> None:
+async def test_without_a_token_nothing_is_read(client: httpx.AsyncClient) -> None:
     response = await client.get("/api/v1/me")
     assert response.status_code == 401
     assert response.json()["error"]["code"] == "UNAUTHENTICATED"
+
+
+async def test_a_person_who_is_not_projected_yet_is_not_found(world: World, reader: As) -> None:
+    ada = await world.person()
+    await reader(ada).refusal("/me", 404)
+    await world.project()
+    assert (await reader(ada).data("/me"))["verified"] is False

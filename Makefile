@@ -1,0 +1,55 @@
+# What people do with this repository; `make` alone lists it.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup run test check format lock bench-append bench-path bench-project clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## Make .venv with everything, from requirements.lock
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Vigil needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 run"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing what requirements.lock lists (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: setup ## Set up and see Vigil work on recorded data
+	@$(BIN)/vigil up --demo
+
+test: setup ## Prove it: every test, against real servers started for them
+	@$(BIN)/python -m pytest -n auto
+
+check: setup ## Lint, types, architecture
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy .
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports
+
+format: setup ## Format and mend what the linter can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## Resolve pyproject.toml anew into requirements.lock (names, versions, hashes)
+	@$(BIN)/pip-compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras --no-header \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+		--output-file requirements.lock pyproject.toml
+
+bench-append: setup ## Events appended a second, against the eventsourcing library and pgbench
+	@$(BIN)/python -m benchmarks.append
+
+bench-path: setup ## From append to readable, at 500 events a second
+	@$(BIN)/python -m benchmarks.path
+
+bench-project: setup ## Live projection, and a rebuild of 1,000,000 events
+	@$(BIN)/python -m benchmarks.project
+	@$(BIN)/python -m benchmarks.project --rebuild 1000000
+
+clean: ## Remove what was built and run here, the demo's data too
+	rm -rf .venv .vigil .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,361 @@
+-- The whole database of Vigil, as the migrations leave it; tests/store/test_migrations.py proves the two equal.
+-- Read it to understand; `vigil migrate up` is what makes it.
+
+-- The event store and the log. PostgreSQL is the only truth; everything else can be made again from these tables.
+
+create table event (
+    stream_id    uuid        not null,
+    version      integer     not null check (version > 0),
+    owner_id     uuid        not null,
+    type         text        not null,
+    type_version smallint    not null check (type_version > 0),
+    data         jsonb       not null,
+    metadata     jsonb       not null,
+    event_id     uuid        not null,
+    recorded_at  timestamptz not null default clock_timestamp(),
+    tx           xid8        not null default pg_current_xact_id(),
+    seq          bigint      not null generated always as identity,
+    primary key (stream_id, version)
+);
+
+comment on table event is 'Every event ever. Appended through append_events only, never updated, never deleted.';
+comment on column event.tx is 'The transaction that wrote it: commit order is told by (tx, seq) among finished transactions.';
+comment on column event.seq is 'Allocation order. Never a checkpoint: a later number may commit first.';
+
+create index event_by_commit on event (tx, seq);
+
+-- The dense, gapless order of all events, given after commit by the sequencer.
+create table event_log (
+    position           bigint   not null primary key check (position > 0),
+    partition          smallint not null check (partition between 0 and 15),
+    partition_position bigint   not null check (partition_position > 0),
+    stream_id          uuid     not null,
+    version            integer  not null,
+    hash               bytea    not null check (length(hash) = 32),
+    unique (partition, partition_position),
+    unique (stream_id, version)
+);
+
+comment on column event_log.hash is 'sha256(previous hash || canonical event), starting from 32 zero bytes.';
+
+-- The last sequenced event. Its compare-and-set fences a sequencer that believes it still leads.
+create table log_head (
+    only_row            boolean  not null primary key default true check (only_row),
+    tx                  xid8     not null,
+    seq                 bigint   not null,
+    position            bigint   not null,
+    hash                bytea    not null,
+    partition_positions bigint[] not null check (array_length(partition_positions, 1) = 16)
+);
+
+insert into log_head (tx, seq, position, hash, partition_positions)
+values ('0', 0, 0, decode(repeat('00', 32), 'hex'), array_fill(0::bigint, array[16]));
+
+-- Appends events of one or several streams. Must be the first write of its transaction: with an older transaction id,
+-- an event of a stream could be sequenced before its predecessor. A taken version is a unique violation.
+create function append_events(
+    stream_ids uuid[], versions integer[], owner_ids uuid[], types text[], type_versions smallint[],
+    datas jsonb[], metadatas jsonb[], event_ids uuid[]
+) returns void
+language plpgsql as $$
+begin
+    if pg_current_xact_id_if_assigned() is not null then
+        raise exception 'append_events must be the first write of its transaction' using errcode = 'VG001';
+    end if;
+    insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)
+    select * from unnest(stream_ids, versions, owner_ids, types, type_versions, datas, metadatas, event_ids);
+    if exists (
+        select from unnest(stream_ids, versions) as new (stream_id, version)
+        where new.version > 1
+          and not exists (
+              select from event where event.stream_id = new.stream_id and event.version = new.version - 1
+          )
+    ) then
+        raise exception 'the expected version lies ahead of its stream' using errcode = 'VG002';
+    end if;
+end
+$$;
+
+-- What a command holds for itself alone, written in the transaction of its events: addresses, names, quota places.
+create table reservation (
+    scope     text not null,
+    value     text not null,
+    stream_id uuid not null,
+    primary key (scope, value)
+);
+
+-- The answer to a command that carried an idempotency key, written in the transaction of its events.
+create table command_receipt (
+    owner_id    uuid        not null,
+    command_id  text        not null,
+    fingerprint bytea       not null,
+    status      smallint    not null,
+    answer      jsonb       not null,
+    recorded_at timestamptz not null default now(),
+    primary key (owner_id, command_id)
+);
+
+-- What the workers need between two steps. None of it is a read table, none of it is rebuilt.
+
+-- How far a projection or reactor has come in each partition of the log.
+create table checkpoint (
+    consumer   text        not null,
+    partition  smallint    not null check (partition between 0 and 15),
+    position   bigint      not null default 0,
+    epoch      bigint      not null default 0,
+    updated_at timestamptz not null default now(),
+    primary key (consumer, partition)
+);
+
+comment on column checkpoint.epoch is 'Grows with every change of the owner; a writer with an older epoch is a zombie.';
+
+-- Who does what alone, until when. The epoch grows with every new holder.
+create table lease (
+    name       text        not null primary key,
+    holder     text        not null,
+    epoch      bigint      not null,
+    expires_at timestamptz not null
+);
+
+-- When each monitor is due. due_at moves only in the transaction that records the evaluation of the slot, so that a slot
+-- whose job was lost is handed out again.
+create table schedule (
+    monitor_id         uuid        not null primary key,
+    owner_id           uuid        not null,
+    schedule           jsonb       not null,
+    active             boolean     not null,
+    due_at             timestamptz not null,
+    enqueued_at        timestamptz,
+    last_evaluation_id uuid
+);
+
+comment on column schedule.last_evaluation_id is 'What the next evaluation compares with; its compare-and-set keeps the evaluations of a monitor in a row.';
+
+create index schedule_due on schedule (due_at) where active;
+
+-- Evaluations somebody asked for and that are not done yet.
+create table evaluation_request (
+    evaluation_id uuid        not null primary key,
+    monitor_id    uuid        not null,
+    owner_id      uuid        not null,
+    requested_at  timestamptz not null,
+    enqueued_at   timestamptz
+);
+
+create index evaluation_request_waiting on evaluation_request (requested_at);
+
+-- The content of every evidence ever used, once for each hash, compressed with zstd.
+create table evidence (
+    hash         text        not null primary key check (hash ~ '^[0-9a-f]{64}$'),
+    content_type text        not null,
+    charset      text,
+    body         bytea       not null,
+    body_bytes   integer     not null,
+    read_at      timestamptz not null
+);
+
+-- What the last answer of a source was, for conditional requests.
+create table source_memory (
+    monitor_id    uuid        not null,
+    url           text        not null,
+    etag          text,
+    last_modified text,
+    evidence_hash text        not null references evidence (hash),
+    read_at       timestamptz not null,
+    primary key (monitor_id, url)
+);
+
+-- Which worker is delivering a notification, until when.
+create table delivery_claim (
+    notification_id uuid        not null primary key,
+    claimed_until   timestamptz not null
+);
+
+-- What proves who somebody is. Never in an event, never in a read table.
+create table credential (
+    user_id       uuid        not null primary key,
+    password_hash text        not null,
+    changed_at    timestamptz not null
+);
+
+-- Sessions: only hashes of refresh tokens. A spent token that comes back ends its whole family (RFC 9700, 4.14.2).
+create table session (
+    id           uuid        not null primary key,
+    user_id      uuid        not null,
+    token_hash   bytea       not null unique,
+    spent_hashes bytea[]     not null default '{}',
+    created_at   timestamptz not null,
+    refreshed_at timestamptz not null,
+    expires_at   timestamptz not null,
+    ended_at     timestamptz
+);
+
+create index session_of_user on session (user_id) where ended_at is null;
+create index session_spent on session using gin (spent_hashes);
+
+-- What can be read. Everything in the schema read_model is a projection of the log and can be built again from nothing;
+-- a rebuild fills a second schema beside it and changes their names in one transaction.
+
+create schema read_model;
+
+create table read_model.users (
+    id         uuid        not null primary key,
+    email      text        not null,
+    name       text        not null,
+    timezone   text        not null,
+    verified   boolean     not null,
+    roles      text[]      not null,
+    version    integer     not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null
+);
+
+create unique index users_email on read_model.users (lower(email));
+
+create table read_model.monitors (
+    id                 uuid        not null primary key,
+    owner_id           uuid        not null references read_model.users (id) on delete cascade,
+    name               text        not null,
+    prompt             text        not null,
+    kind               text        not null check (kind in ('current_state', 'historical_change')),
+    status             text        not null check (status in ('active', 'paused', 'failing', 'archived')),
+    state              text        not null check (state in ('unknown', 'inactive', 'active')),
+    plan               jsonb       not null,
+    plan_revision      integer     not null,
+    last_evaluation_id uuid,
+    last_evaluated_at  timestamptz,
+    version            integer     not null,
+    created_at         timestamptz not null,
+    updated_at         timestamptz not null,
+    deleted_at         timestamptz
+);
+
+create index monitors_of_owner on read_model.monitors (owner_id, created_at desc, id) where deleted_at is null;
+create index monitors_archived on read_model.monitors (owner_id, created_at desc, id) where deleted_at is not null;
+create index monitors_plan on read_model.monitors using gin (plan jsonb_path_ops);
+
+create table read_model.evaluations (
+    id            uuid        not null primary key,
+    monitor_id    uuid        not null references read_model.monitors (id) on delete cascade,
+    owner_id      uuid        not null references read_model.users (id) on delete cascade,
+    status        text        not null check (status in ('queued', 'running', 'completed', 'failed')),
+    verdict       text        check (verdict in ('met', 'not_met', 'inconclusive')),
+    state_before  text,
+    state_after   text,
+    condition     text,
+    inputs        jsonb,
+    reason        text,
+    streak        integer,
+    evidence      jsonb       not null default '[]',
+    provider      text,
+    model         text,
+    cost_micros   bigint      not null default 0,
+    duration_ms   integer,
+    error_code    text,
+    error_message text,
+    plan_revision integer,
+    due_at        timestamptz not null,
+    started_at    timestamptz,
+    completed_at  timestamptz
+);
+
+create index evaluations_of_monitor on read_model.evaluations (monitor_id, due_at desc, id desc);
+
+create table read_model.facts (
+    evaluation_id uuid             not null references read_model.evaluations (id) on delete cascade,
+    name          text             not null,
+    monitor_id    uuid             not null references read_model.monitors (id) on delete cascade,
+    type          text             not null,
+    value         jsonb            not null,
+    number        double precision,
+    unit          text,
+    confidence    double precision not null,
+    quote         text             not null,
+    source_url    text             not null,
+    evidence_hash text             not null,
+    observed_at   timestamptz      not null,
+    primary key (evaluation_id, name)
+);
+
+create index facts_series on read_model.facts (monitor_id, name, observed_at desc);
+
+create table read_model.changes (
+    id            uuid        not null primary key,
+    monitor_id    uuid        not null references read_model.monitors (id) on delete cascade,
+    from_state    text        not null,
+    to_state      text        not null,
+    evaluation_id uuid        not null references read_model.evaluations (id) on delete cascade,
+    changed_at    timestamptz not null
+);
+
+create index changes_of_evaluation on read_model.changes (evaluation_id);
+create index changes_of_monitor on read_model.changes (monitor_id, changed_at desc, id desc);
+
+create table read_model.actions (
+    id         uuid        not null primary key,
+    owner_id   uuid        not null references read_model.users (id) on delete cascade,
+    name       text        not null,
+    config     jsonb       not null,
+    version    integer     not null,
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    deleted_at timestamptz
+);
+
+create index actions_of_owner on read_model.actions (owner_id, created_at desc, id) where deleted_at is null;
+
+create table read_model.triggers (
+    id               uuid        not null primary key,
+    owner_id         uuid        not null references read_model.users (id) on delete cascade,
+    monitor_id       uuid        not null references read_model.monitors (id) on delete cascade,
+    action_id        uuid        not null references read_model.actions (id) on delete cascade,
+    name             text        not null,
+    condition        text        not null,
+    frequency        text        not null,
+    cooldown_seconds integer     not null,
+    enabled          boolean     not null,
+    created_place    bigint      not null,
+    version          integer     not null,
+    created_at       timestamptz not null,
+    updated_at       timestamptz not null,
+    deleted_at       timestamptz
+);
+
+comment on column read_model.triggers.created_place is 'Its place in its partition of the log: earlier changes do not concern it.';
+
+create index triggers_of_owner on read_model.triggers (owner_id, created_at desc, id) where deleted_at is null;
+create index triggers_of_monitor on read_model.triggers (monitor_id) where deleted_at is null;
+create index triggers_of_action on read_model.triggers (action_id) where deleted_at is null;
+
+create table read_model.firings (
+    id            uuid        not null primary key,
+    trigger_id    uuid        not null references read_model.triggers (id) on delete cascade,
+    evaluation_id uuid        not null references read_model.evaluations (id) on delete cascade,
+    outcome       text        not null check (outcome in ('fired', 'suppressed')),
+    reason        text,
+    fired_at      timestamptz not null
+);
+
+create index firings_of_trigger on read_model.firings (trigger_id, fired_at desc, id desc);
+
+create table read_model.notifications (
+    id              uuid        not null primary key,
+    owner_id        uuid        not null references read_model.users (id) on delete cascade,
+    kind            text        not null,
+    channel         text        not null default 'email',
+    recipient       text        not null,
+    subject         text        not null,
+    monitor_id      uuid        references read_model.monitors (id) on delete cascade,
+    trigger_id      uuid        references read_model.triggers (id) on delete cascade,
+    action_id       uuid        references read_model.actions (id) on delete cascade,
+    evaluation_id   uuid        references read_model.evaluations (id) on delete cascade,
+    status          text        not null,
+    attempts        jsonb       not null default '[]',
+    next_attempt_at timestamptz,
+    version         integer     not null,
+    created_at      timestamptz not null,
+    sent_at         timestamptz
+);
+
+create index notifications_of_owner on read_model.notifications (owner_id, created_at desc, id);
+create index notifications_due on read_model.notifications (next_attempt_at) where next_attempt_at is not null;

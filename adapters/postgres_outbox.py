@@ -1,5 +1,6 @@
 """Notifications that wait for delivery, and which worker is at it; and which triggers watch a monitor."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -21,6 +22,8 @@ on conflict (notification_id) do update set claimed_until = excluded.claimed_unt
 where delivery_claim.claimed_until < %(now)s
 returning notification_id
 """
+
+_RENEW = "update delivery_claim set claimed_until = %s where notification_id = any (%s)"
 
 _LET_GO = "delete from delivery_claim where notification_id = %s"
 
@@ -44,6 +47,11 @@ class PostgresOutbox:
                 await connection.execute(_CLAIM, {"now": now, "until": now + lifetime, "limit": limit})
             ).fetchall()
         return [row[0] for row in rows]
+
+    async def renew(self, notification_ids: Sequence[UUID], *, until: datetime) -> None:
+        """Lengthen claims."""
+        async with self._pool.connection() as connection:
+            await connection.execute(_RENEW, (until, list(notification_ids)))
 
     async def let_go(self, notification_id: UUID) -> None:
         """End a claim."""

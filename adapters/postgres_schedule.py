@@ -34,6 +34,9 @@ returning r.evaluation_id, r.monitor_id, r.owner_id, r.requested_at
 _RETURN_SLOTS = "update schedule set enqueued_at = null where monitor_id = any (%s)"
 _RETURN_REQUESTS = "update evaluation_request set enqueued_at = null where evaluation_id = any (%s)"
 
+_RETURN_ALL_SLOTS = "update schedule set enqueued_at = null where enqueued_at is not null"
+_RETURN_ALL_REQUESTS = "update evaluation_request set enqueued_at = null where enqueued_at is not null"
+
 
 class PostgresSchedule:
     """Fulfils the ports of scheduler and evaluator on the tables schedule and evaluation_request."""
@@ -64,3 +67,9 @@ class PostgresSchedule:
         async with self._pool.connection() as connection:
             await connection.execute(_RETURN_SLOTS, ([job.monitor_id for job in jobs],))
             await connection.execute(_RETURN_REQUESTS, ([job.evaluation_id for job in jobs],))
+
+    async def give_back_all(self) -> None:
+        """Every job that is not done is claimable again: the queue lost them."""
+        async with self._pool.connection() as connection:
+            await connection.execute(_RETURN_ALL_SLOTS)
+            await connection.execute(_RETURN_ALL_REQUESTS)

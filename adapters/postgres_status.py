@@ -32,7 +32,7 @@ group by c.consumer order by c.consumer
 """
 
 
-class ConsumerStatus(msgspec.Struct, frozen=True):
+class ConsumerStatus(msgspec.Struct, frozen=True, array_like=True):
     """A consumer: `position` and `head` are sums over its partitions; `lag_seconds` is how long its next event waits;
     `heartbeat_at` is when it last moved; `holders` are the processes that own its partitions."""
 
@@ -50,4 +50,4 @@ async def consumer_status(pool: Pool) -> list[ConsumerStatus]:
     """All consumers that ever ran, by name."""
     async with pool.connection() as connection:
         rows = await (await connection.execute(_STATUS)).fetchall()
-    return [ConsumerStatus(*row[:-1], tuple(row[-1])) for row in rows]
+    return [msgspec.convert(row, ConsumerStatus, from_attributes=False) for row in rows]

@@ -27,6 +27,7 @@ class RedisJobs:
     def __init__(self, client: redis.Redis, *, namespace: str, consumer: str) -> None:
         self._client: Any = client
         self._key = f"{namespace}:jobs"
+        self._marker = f"{namespace}:jobs:marker"
         self._consumer = consumer
 
     async def enqueue(self, jobs: Sequence[EvaluationJob]) -> None:
@@ -36,6 +37,12 @@ class RedisJobs:
                 for job in jobs:
                     pipe.xadd(self._key, {"j": _encoder.encode(job)})
                 await pipe.execute()
+
+    async def was_lost(self) -> bool:
+        """Whether Redis lost the queue (flushed, restarted empty) since anybody last asked: a marker beside the queue
+        is gone. Only one caller is told."""
+        with redis_failures():
+            return bool(await self._client.set(self._marker, b"1", nx=True))
 
     async def take(self, count: int, *, block_ms: int) -> list[tuple[str, EvaluationJob]]:
         """Up to `count` jobs with their receipts, waiting up to `block_ms` for the first."""
@@ -63,6 +70,19 @@ class RedisJobs:
                     raise
                 return []
         return [_job(entry) for entry in answer[1] if entry[1]]
+
+    async def renew(self, receipts: Sequence[str]) -> None:
+        """These are still being worked on: their idle time starts again."""
+        if not receipts:
+            return
+        with redis_failures():
+            try:
+                await self._client.xclaim(
+                    self._key, GROUP, self._consumer, min_idle_time=0, message_ids=list(receipts), justid=True
+                )
+            except redis.ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
 
     async def done(self, receipt: str) -> None:
         """The job is finished and needs no memory."""

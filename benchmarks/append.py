@@ -96,7 +96,7 @@ async def measure(servers: Servers, *, writers: int, seconds: float, rounds: int
                 PGBENCH: pgbench.rate,
             }
             for contestant in contestants.values():
-                await contestant(writers, WARM_UP_SECONDS)
+                await contestant(writers, min(WARM_UP_SECONDS, seconds))
             found: dict[str, list[float]] = {name: [] for name in contestants}
             for number in range(rounds):
                 for name, contestant in contestants.items():
@@ -120,20 +120,20 @@ def _typical_event() -> FactExtracted:
     return next(event for event in events if isinstance(event, FactExtracted))
 
 
-def run(*, writers: int = 8, seconds: float = 3, rounds: int = 5, json: Path | None = None) -> AppendFigures:
-    """Start the servers, measure and report; `seconds` is how long each contestant appends in each round."""
-    with durable_servers() as servers:
-        machine = describe(servers.database_url, servers.redis_url)
-        figures = uvloop.run(measure(servers, writers=writers, seconds=seconds, rounds=rounds))
+def run(
+    servers: Servers, *, writers: int = 8, seconds: float = 3, rounds: int = 5, json: Path | None = None
+) -> AppendFigures:
+    """Measure on these servers and report; `seconds` is how long each contestant appends in each round."""
+    machine = describe(servers.database_url, servers.redis_url)
+    figures = uvloop.run(measure(servers, writers=writers, seconds=seconds, rounds=rounds))
     report("append", machine, figures, _lines(figures, machine), json)
     return figures
 
 
 def _lines(figures: AppendFigures, machine: Machine) -> list[str]:
-    lines = [
-        f"{figures.writers} writers, one event of {figures.event_bytes} bytes a commit (fsync={machine.fsync}), "
-        f"median of {len(figures.rounds[NEW])} rounds of {figures.seconds:g} s"
-    ]
+    durable = f"one event of {figures.event_bytes} bytes a commit (fsync={machine.fsync})"
+    rounds = f"median of {len(figures.rounds[NEW])} rounds of {figures.seconds:g} s"
+    lines = [f"{figures.writers} writers, {durable}, {rounds}"]
     for name, rate in figures.median.items():
         rates = figures.rounds[name]
         lines.append(f"{name:24} {rate:9,.0f} events/s   ({min(rates):,.0f} to {max(rates):,.0f})")
@@ -150,7 +150,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
-    run(writers=given.writers, seconds=given.seconds, rounds=given.rounds, json=given.json)
+    with durable_servers() as servers:
+        run(servers, writers=given.writers, seconds=given.seconds, rounds=given.rounds, json=given.json)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import psycopg
 import redis
 
 _CPU_MODEL = "model name"
+_SETTINGS = "select name, setting from pg_settings where name in ('server_version', 'fsync', 'synchronous_commit')"
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -39,11 +40,7 @@ class Machine(msgspec.Struct, frozen=True):
 def describe(database_url: str, redis_url: str) -> Machine:
     """This machine with the servers at these URLs."""
     with psycopg.connect(database_url) as connection:
-        settings = dict(
-            connection.execute(
-                "select name, setting from pg_settings where name in ('server_version', 'fsync', 'synchronous_commit')"
-            ).fetchall()
-        )
+        settings: dict[str, str] = dict(connection.execute(_SETTINGS).fetchall())
     with redis.from_url(redis_url) as client:
         redis_version = client.info("server")["redis_version"]
     return Machine(

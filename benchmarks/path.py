@@ -11,7 +11,7 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,10 +24,10 @@ from adapters.postgres_read_tables import PostgresReadTables
 from benchmarks.filling import copy_events
 from benchmarks.history import History
 from benchmarks.machine import Machine, describe
-from benchmarks.path_sides import Appended, Load, Watched, append_from_elsewhere, append_steadily, watch
+from benchmarks.path_sides import Appended, Load, Watched, append_elsewhere, append_steadily, be_ready, watch
 from benchmarks.report import Quantiles, quantiles, report
 from benchmarks.servers import Servers, durable_servers
-from bootstrap.parts import Endpoints, Parts, open_parts
+from bootstrap.parts import Endpoints, open_parts
 from bootstrap.roles import running
 from bootstrap.running import ROLES
 from bootstrap.settings import read_settings
@@ -41,7 +41,6 @@ from workers.lifecycle import Stop
 AIM_P50_MS, AIM_P99_MS = 10.0, 50.0
 WARM_UP_SECONDS = 1.0
 """What was appended in the first second is not counted: connections are opened and statements prepared in it."""
-CONNECTIONS_ELSEWHERE = 8
 PATH_ROLES = ("relay", "projector")
 
 T = TypeVar("T")
@@ -71,20 +70,20 @@ async def measure(
     endpoints = Endpoints(servers.database_url, servers.redis_url, "smtp://127.0.0.1:9", "http://127.0.0.1")
     entries = list(History(1, people=20, monitors_each=5).entries(0))
     await asyncio.to_thread(copy_events, servers.database_url, entries)
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         watcher, elsewhere = stack.enter_context(_process()), stack.enter_context(_process())
-        await asyncio.gather(*(_in(process, _ready) for process in (watcher, elsewhere)))
-        async with open_parts(settings, endpoints, bytes(32)) as parts:
-            async with running({name: ROLES[name](parts) for name in roles}, Stop()):
-                await _until_projected(parts.pool, len(entries))
-                load = _load(entries, rate=rate, count=round(rate * (seconds + WARM_UP_SECONDS)))
-                watching = asyncio.create_task(_in(watcher, watch, servers.database_url, load))
-                appended = await (
-                    _in(elsewhere, _append_elsewhere, servers.database_url, load)
-                    if separate
-                    else append_steadily(parts.pool, load)
-                )
-                watched = await watching
+        await asyncio.gather(*(_in(process, be_ready) for process in (watcher, elsewhere)))
+        parts = await stack.enter_async_context(open_parts(settings, endpoints, bytes(32)))
+        await stack.enter_async_context(running({name: ROLES[name](parts) for name in roles}, Stop()))
+        await _until_projected(parts.pool, len(entries))
+        load = _load(entries, rate=rate, count=round(rate * (seconds + WARM_UP_SECONDS)))
+        watching = asyncio.create_task(_in(watcher, watch, servers.database_url, load))
+        appended = await (
+            _in(elsewhere, append_elsewhere, servers.database_url, load)
+            if separate
+            else append_steadily(parts.pool, load)
+        )
+        watched = await watching
     return _figures(load, appended, watched, seconds=seconds, separate=separate, roles=roles)
 
 
@@ -129,15 +128,8 @@ async def _in(process: ProcessPoolExecutor, function: Callable[..., T], *argumen
     return await asyncio.get_running_loop().run_in_executor(process, function, *arguments)
 
 
-def _ready() -> None:
-    """Having run means that the process is up and has imported this module."""
-
-
-def _append_elsewhere(database_url: str, load: Load) -> Appended:
-    return uvloop.run(append_from_elsewhere(database_url, load, connections=CONNECTIONS_ELSEWHERE))
-
-
 def run(
+    servers: Servers,
     *,
     rate: float = 500,
     seconds: float = 20,
@@ -145,19 +137,18 @@ def run(
     roles: tuple[str, ...] = PATH_ROLES,
     json: Path | None = None,
 ) -> PathFigures:
-    """Start the servers, measure and report."""
-    with durable_servers() as servers:
-        machine = describe(servers.database_url, servers.redis_url)
-        figures = uvloop.run(measure(servers, rate=rate, seconds=seconds, separate=separate, roles=roles))
+    """Measure on these servers and report."""
+    machine = describe(servers.database_url, servers.redis_url)
+    figures = uvloop.run(measure(servers, rate=rate, seconds=seconds, separate=separate, roles=roles))
     report("path", machine, figures, _lines(figures, machine), json)
     return figures
 
 
 def _lines(figures: PathFigures, machine: Machine) -> list[str]:
-    who = "in a process of its own" if figures.separate else "in the same process"
+    who = "in a process of its own, beside" if figures.separate else "in one process with"
+    load = f"{figures.events} events at {figures.rate:g}/s for {figures.seconds:g} s"
     return [
-        f"{figures.events} events at {figures.rate:g}/s for {figures.seconds:g} s, appended {who} as "
-        f"{', '.join(figures.roles)} (fsync={machine.fsync})",
+        f"{load}, appended {who} {', '.join(figures.roles)} (fsync={machine.fsync})",
         f"append to readable   {figures.latency}   (aim: p50 under {AIM_P50_MS:g}, p99 under {AIM_P99_MS:g})",
         f"due to readable      {figures.since_due}",
         f"the append alone     {figures.append}",
@@ -176,7 +167,8 @@ def main() -> None:
     given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     roles = tuple(ROLES) if given.everything else PATH_ROLES
-    run(rate=given.rate, seconds=given.seconds, separate=given.separate, roles=roles, json=given.json)
+    with durable_servers() as servers:
+        run(servers, rate=given.rate, seconds=given.seconds, separate=given.separate, roles=roles, json=given.json)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 import psycopg
+import uvloop
 from uuid_utils.compat import uuid7
 
 from adapters.postgres_event_store import PostgresEventStore
@@ -19,6 +20,7 @@ from domain.event import Metadata, NewEvents
 
 POLL_PAUSE_SECONDS = 0.0005
 LATE_SECONDS_MAX = 30.0
+CONNECTIONS = 8
 _FIRST = UUID("0fffffff-ffff-7000-8000-000000000000").int
 
 # The evaluations of this benchmark have consecutive ids, so that looking for unseen ones costs next to nothing.
@@ -82,9 +84,17 @@ async def append_steadily(pool: Pool, load: Load) -> Appended:
     return Appended(called_at, returned_at)
 
 
-async def append_from_elsewhere(database_url: str, load: Load, *, connections: int) -> Appended:
-    """The same with connections of its own, for a process of its own."""
-    async with open_pool(database_url, size_min=connections, size_max=connections) as pool:
+def be_ready() -> None:
+    """Having run means that the process is up and has imported what it needs."""
+
+
+def append_elsewhere(database_url: str, load: Load) -> Appended:
+    """The same in a process of its own, with connections of its own."""
+    return uvloop.run(_append_elsewhere(database_url, load))
+
+
+async def _append_elsewhere(database_url: str, load: Load) -> Appended:
+    async with open_pool(database_url, size_min=CONNECTIONS, size_max=CONNECTIONS) as pool:
         await pool.wait()
         return await append_steadily(pool, load)
 

@@ -181,25 +181,24 @@ def _memory_peak_mib() -> float:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def run(*, events: int = LIVE_EVENTS, rebuild: int | None = None, json: Path | None = None) -> ProjectFigures:
-    """Start the servers, measure and report: the live projection of `events`, or the rebuild of `rebuild` events."""
-    with durable_servers() as servers:
-        machine = describe(servers.database_url, servers.redis_url)
-        measuring = (
-            measure_live(servers, events=events) if rebuild is None else measure_rebuild(servers, events=rebuild)
-        )
-        figures = uvloop.run(measuring)
+def run(
+    servers: Servers, *, events: int = LIVE_EVENTS, rebuild: int | None = None, json: Path | None = None
+) -> ProjectFigures:
+    """Measure on these servers and report: the live projection of `events`, or the rebuild of `rebuild` events."""
+    machine = describe(servers.database_url, servers.redis_url)
+    measuring = measure_live(servers, events=events) if rebuild is None else measure_rebuild(servers, events=rebuild)
+    figures = uvloop.run(measuring)
     report("project", machine, figures, _lines(figures, machine), json)
     return figures
 
 
 def _lines(figures: ProjectFigures, machine: Machine) -> list[str]:
+    published = ", and published" if figures.mode == "live" else ""
+    load = f"{figures.events:,} events of {figures.people:,} people with 5 monitors each"
     return [
-        f"{figures.mode}: {figures.events:,} events of {figures.people:,} people with 5 monitors each "
-        f"(fsync={machine.fsync})",
+        f"{figures.mode}: {load} (fsync={machine.fsync})",
         f"made and stored   {figures.stored_per_second:9,.0f} events/s",
-        f"sequenced         {figures.sequenced_per_second:9,.0f} events/s"
-        + (" and published" if figures.mode == "live" else ""),
+        f"sequenced         {figures.sequenced_per_second:9,.0f} events/s{published}",
         f"projected         {figures.projected_per_second:9,.0f} events/s, in {figures.projected_seconds:,.1f} s",
         f"memory            peak {figures.memory_peak_mib:,.0f} MiB, {figures.memory_before_mib:,.0f} MiB before",
     ]
@@ -215,7 +214,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    run(events=given.events, rebuild=given.rebuild, json=given.json)
+    with durable_servers() as servers:
+        run(servers, events=given.events, rebuild=given.rebuild, json=given.json)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,11 @@ def quantiles(seconds: Sequence[float]) -> Quantiles:
         raise ValueError("nothing was measured")
     ordered = sorted(seconds)
 
-    def rank(share: float) -> float:
-        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000, 3)
+    def rank(percent: int) -> float:
+        place = -(-percent * len(ordered) // 100)  # rounded up
+        return round(ordered[place - 1] * 1000, 3)
 
-    return Quantiles(rank(0.5), rank(0.95), rank(0.99), rank(1))
+    return Quantiles(rank(50), rank(95), rank(99), rank(100))
 
 
 def report(name: str, machine: Machine, figures: msgspec.Struct, lines: Sequence[str], json: Path | None) -> None:

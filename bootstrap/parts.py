@@ -46,7 +46,7 @@ from projections.core import CORE
 from workers.evaluation_queue import EvaluationQueue
 from workers.evaluator import Evaluator
 from workers.log_reader import LogReader
-from workers.mailer import Mailer
+from workers.mailer import Delivery, Mailer
 from workers.notifier import CONSUMER as NOTIFIER
 from workers.notifier import Notifier
 from workers.partitions import PartitionLeases
@@ -180,8 +180,7 @@ class Parts:
 
     def mailer(self) -> Mailer:
         """Delivers notifications."""
-        return Mailer(
-            outbox=PostgresOutbox(self.pool),
+        delivery = Delivery(
             store=self.store,
             renderer=JinjaMailRenderer(),
             sender=self.mailer_adapter,
@@ -190,6 +189,7 @@ class Parts:
             retry_base=timedelta(seconds=self.settings.smtp_retry_base_seconds),
             now=utc_now,
         )
+        return Mailer(PostgresOutbox(self.pool), delivery, now=utc_now, monotonic=time.monotonic)
 
     def _jobs(self) -> RedisJobs:
         return RedisJobs(self.redis, namespace=self.settings.redis_namespace, consumer=self.holder)

@@ -4,6 +4,8 @@ runs, so that help is there at once."""
 # ruff: noqa: PLC0415  see above
 # ruff: noqa: FBT002  an option without a value is a boolean parameter
 
+import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -254,4 +256,7 @@ def doctor(as_json: Json = False) -> None:
 
 def main() -> None:
     """The entry point: exits 0 when done, 1 when it failed, 2 for wrong use."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows another, and nothing fails
     app()

@@ -12,10 +12,10 @@ FAILED, WRONG_USE = 1, 2
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401  anything msgspec can encode
-    """One JSON document on a line of its own."""
+    """One JSON document on a line of its own, in UTF-8 whatever the terminal speaks (RFC 8259, 8.1)."""
     import msgspec
 
-    typer.echo(msgspec.json.encode(value).decode())
+    typer.echo(msgspec.json.encode(value))
 
 
 def warn(message: str) -> None:

@@ -38,7 +38,7 @@ def run_status(*, as_json: bool) -> None:
     """Show how far each consumer is."""
     consumers = run(_status(configured()))
     if as_json:
-        print_json(consumers)
+        print_json([msgspec.structs.asdict(each) for each in consumers])
         return
     if not consumers:
         typer.echo("no consumer ever ran on this database")

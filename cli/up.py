@@ -104,4 +104,4 @@ def show_ready(console: Console, running: Running) -> None:
 def say_stopping(console: Console) -> None:
     """Say that what is at hand is being finished."""
     with suppress(OSError):  # a closed terminal
-        console.print("Stopping; what is at hand is finished first.")
+        console.print("Stopping; what is at hand is finished first. Ctrl-C again stops at once.")

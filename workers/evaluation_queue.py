@@ -1,6 +1,7 @@
 """Working off the queue of evaluations: many at a time, each acknowledged only after it is recorded."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
@@ -12,9 +13,10 @@ log = structlog.get_logger()
 
 CONCURRENCY = 50
 BLOCK_MS = 500
-TAKE_OVER_IDLE_MS = 60_000
-"""Above the longest time an evaluation may take, or two workers would do the same one."""
-TAKE_OVER_EVERY_SECONDS = 5.0
+TAKE_OVER_IDLE_MS = 10_000
+"""A living worker renews its claims every `RENEWAL_SECONDS`, so a job idle for this long belongs to a dead one, however
+long an evaluation may take."""
+RENEWAL_SECONDS = 2.0
 DRAIN_SECONDS_MAX = 35.0
 
 
@@ -27,6 +29,10 @@ class JobSource(Protocol):
 
     async def take_over(self, count: int, *, idle_ms: int) -> list[tuple[str, EvaluationJob]]:
         """Jobs of workers that died."""
+        ...
+
+    async def renew(self, receipts: Sequence[str]) -> None:
+        """These are still being worked on."""
         ...
 
     async def done(self, receipt: str) -> None:
@@ -49,30 +55,33 @@ class EvaluationQueue:
         self._jobs = jobs
         self._evaluator = evaluator
         self._monotonic = monotonic
-        self._running: set[asyncio.Task[None]] = set()
-        self._take_over_at = 0.0
+        self._running: dict[asyncio.Task[None], str] = {}
+        self._renew_at = 0.0
 
     async def run(self, stop: Stop) -> None:
         """Work until asked to stop, then finish what is running."""
         await run_steps("evaluator", self.step, stop)
-        if self._running:
-            await asyncio.wait(self._running, timeout=DRAIN_SECONDS_MAX)
+        deadline = self._monotonic() + DRAIN_SECONDS_MAX
+        while self._running and self._monotonic() < deadline:
+            await asyncio.wait(self._running, timeout=RENEWAL_SECONDS)
+            await self._jobs.renew(list(self._running.values()))
 
     async def step(self) -> float:
         """Start jobs while there is room; how many seconds to rest."""
+        jobs: list[tuple[str, EvaluationJob]] = []
         room = CONCURRENCY - len(self._running)
-        if room <= 0:
-            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        if self._monotonic() >= self._renew_at:
+            self._renew_at = self._monotonic() + RENEWAL_SECONDS
+            await self._jobs.renew(list(self._running.values()))
+            jobs = await self._jobs.take_over(room, idle_ms=TAKE_OVER_IDLE_MS) if room else []
+        if room == 0:
+            await asyncio.wait(self._running, timeout=RENEWAL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             return 0.0
-        jobs = []
-        if self._monotonic() >= self._take_over_at:
-            self._take_over_at = self._monotonic() + TAKE_OVER_EVERY_SECONDS
-            jobs = await self._jobs.take_over(room, idle_ms=TAKE_OVER_IDLE_MS)
         jobs = jobs or await self._jobs.take(room, block_ms=BLOCK_MS)
         for receipt, job in jobs:
             task = asyncio.create_task(self._handle(receipt, job))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._running[task] = receipt
+            task.add_done_callback(self._running.pop)
         return 0.0
 
     async def _handle(self, receipt: str, job: EvaluationJob) -> None:

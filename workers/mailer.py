@@ -40,15 +40,19 @@ from domain.notification import (
     record_sent,
 )
 from domain.user import VERIFICATION_LIFETIME
-from workers.lifecycle import Stop, run_steps
+from workers.lifecycle import Monotonic, Stop, run_steps
 
 log = structlog.get_logger()
 
 NOTIFICATION = Aggregate(initial=Notification(), evolve=notification.evolve)
 
 REST_SECONDS = 0.1
-BATCH_MAX = 20
-CLAIM_LIFETIME = timedelta(seconds=90)
+CONCURRENCY = 20
+CLAIM_LIFETIME = timedelta(seconds=10)
+RENEWAL_SECONDS = 2.0
+"""A living mailer renews its claims this often, so what a killed one held is taken up after `CLAIM_LIFETIME`, however long
+a mail server may take to answer."""
+DRAIN_SECONDS_MAX = 40.0
 
 
 class Outbox(Protocol):
@@ -56,6 +60,10 @@ class Outbox(Protocol):
 
     async def claim(self, *, now: datetime, lifetime: timedelta, limit: int) -> list[UUID]:
         """Some that are due and that nobody else has claimed."""
+        ...
+
+    async def renew(self, notification_ids: Sequence[UUID], *, until: datetime) -> None:
+        """These are still being delivered."""
         ...
 
     async def let_go(self, notification_id: UUID) -> None:
@@ -79,11 +87,59 @@ class MailSender(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class Mailer:
-    """One of any number of mailers."""
+    """One of any number of mailers; each notification is delivered by the one that claimed it."""
 
-    outbox: Outbox
+    def __init__(
+        self, outbox: Outbox, delivery: "Delivery", *, now: Callable[[], datetime], monotonic: Monotonic
+    ) -> None:
+        self._outbox = outbox
+        self._delivery = delivery
+        self._now = now
+        self._monotonic = monotonic
+        self._running: dict[asyncio.Task[None], UUID] = {}
+        self._renew_at = 0.0
+
+    async def run(self, stop: Stop) -> None:
+        """Deliver until asked to stop, then finish what is being delivered."""
+        await run_steps("mailer", self.step, stop)
+        deadline = self._monotonic() + DRAIN_SECONDS_MAX
+        while self._running and self._monotonic() < deadline:
+            await asyncio.wait(self._running, timeout=RENEWAL_SECONDS)
+            await self._renew()
+
+    async def step(self) -> float:
+        """Start deliveries that are due; how many seconds to rest."""
+        if self._monotonic() >= self._renew_at:
+            await self._renew()
+        room = CONCURRENCY - len(self._running)
+        if room == 0:
+            await asyncio.wait(self._running, timeout=RENEWAL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            return 0.0
+        claimed = await self._outbox.claim(now=self._now(), lifetime=CLAIM_LIFETIME, limit=room)
+        for notification_id in claimed:
+            task = asyncio.create_task(self._deliver(notification_id))
+            self._running[task] = notification_id
+            task.add_done_callback(self._running.pop)
+        return 0.0 if len(claimed) == room else REST_SECONDS
+
+    async def _renew(self) -> None:
+        self._renew_at = self._monotonic() + RENEWAL_SECONDS
+        if self._running:
+            await self._outbox.renew(list(self._running.values()), until=self._now() + CLAIM_LIFETIME)
+
+    async def _deliver(self, notification_id: UUID) -> None:
+        try:
+            await self._delivery.deliver(notification_id)
+            await self._outbox.let_go(notification_id)
+        except Exception as error:  # noqa: BLE001  the claim ends by itself and somebody tries again
+            log.warning("delivery not recorded", notification_id=str(notification_id), error=repr(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Delivers one notification and records what became of it."""
+
     store: EventStore
     renderer: MailRenderer
     sender: MailSender
@@ -92,37 +148,22 @@ class Mailer:
     retry_base: timedelta
     now: Callable[[], datetime]
 
-    async def run(self, stop: Stop) -> None:
-        """Deliver until asked to stop."""
-        await run_steps("mailer", self.step, stop)
-
-    async def step(self) -> float:
-        """Deliver what is due; how many seconds to rest."""
-        claimed = await self.outbox.claim(now=self.now(), lifetime=CLAIM_LIFETIME, limit=BATCH_MAX)
-        outcomes = await asyncio.gather(*(self._deliver(id_) for id_ in claimed), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                log.warning("delivery not recorded", error=repr(outcome))
-        return 0.0 if len(claimed) == BATCH_MAX else REST_SECONDS
-
-    async def _deliver(self, notification_id: UUID) -> None:
+    async def deliver(self, notification_id: UUID) -> None:
+        """Deliver if it is still to be delivered, and append the outcome."""
         loaded = await load(self.store, NOTIFICATION, notification_id)
         request = loaded.state.request
-        if request is not None and is_pending(loaded.state):
-            owner_id = loaded.history[0].owner_id
-            events = await self._attempt(notification_id, owner_id, loaded.state, request)
-            new = NewEvents(
-                stream_id=notification_id, owner_id=owner_id, expected_version=loaded.version, events=tuple(events)
-            )
-            cause = loaded.history[0]
-            context = Metadata(
-                correlation_id=cause.metadata.correlation_id, causation_id=cause.event_id, actor="mailer"
-            )
-            try:
-                await self.store.append([new], metadata=context)
-            except ConcurrentAppend:
-                log.warning("a second mailer delivered this too", notification_id=str(notification_id))
-        await self.outbox.let_go(notification_id)
+        if request is None or not is_pending(loaded.state):
+            return
+        cause = loaded.history[0]
+        events = await self._attempt(notification_id, cause.owner_id, loaded.state, request)
+        new = NewEvents(
+            stream_id=notification_id, owner_id=cause.owner_id, expected_version=loaded.version, events=tuple(events)
+        )
+        context = Metadata(correlation_id=cause.metadata.correlation_id, causation_id=cause.event_id, actor="mailer")
+        try:
+            await self.store.append([new], metadata=context)
+        except ConcurrentAppend:
+            log.warning("a second mailer delivered this too", notification_id=str(notification_id))
 
     async def _attempt(
         self, notification_id: UUID, owner_id: UUID, state: Notification, request: NotificationRequested

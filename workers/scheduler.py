@@ -13,9 +13,9 @@ log = structlog.get_logger()
 
 REST_SECONDS = 0.05
 BATCH_JOBS_MAX = 1000
-LOST_AFTER = timedelta(seconds=90)
-"""A slot that nobody finished for this long is handed out again: longer than any evaluation may take, and long enough
-for the queue's own take-over to come first."""
+LOST_AFTER = timedelta(seconds=45)
+"""A slot that nobody finished for this long is handed out again, whatever became of its job: longer than an evaluation
+may take, so that a second job is rare, and harmless when it happens (an evaluation is recorded once)."""
 
 
 class DueTable(Protocol):
@@ -29,9 +29,17 @@ class DueTable(Protocol):
         """Jobs that could not be queued."""
         ...
 
+    async def give_back_all(self) -> None:
+        """Every job that is not done."""
+        ...
+
 
 class JobQueue(Protocol):
     """The queue in Redis."""
+
+    async def was_lost(self) -> bool:
+        """Whether the queue was lost since anybody last asked."""
+        ...
 
     async def enqueue(self, jobs: Sequence[EvaluationJob]) -> None:
         """Put jobs at the end. Raises `OSError` while Redis is away."""
@@ -52,6 +60,9 @@ class Scheduler:
 
     async def step(self) -> float:
         """Hand out what is due now; how many seconds to rest."""
+        if await self._queue.was_lost():
+            log.warning("the queue of evaluations is new or was lost; handing everything out again")
+            await self._due.give_back_all()
         jobs = await self._due.claim(now=self._now(), lost_after=LOST_AFTER, limit=BATCH_JOBS_MAX)
         if not jobs:
             return REST_SECONDS

@@ -45,7 +45,7 @@ class Installation:
 
     def start(self, name: str, *roles: str) -> None:
         """Start a process with these roles; `name` is how it is called here."""
-        command = [Path(sys.executable).parent / "vigil", "worker", *roles]
+        command = [str(Path(sys.executable).parent / "vigil"), "worker", *roles]
         self.running[name] = subprocess.Popen(command, env=self._environment, stdout=self._log, stderr=self._log)
 
     def kill(self, name: str) -> None:

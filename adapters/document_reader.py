@@ -43,6 +43,10 @@ class _Found:
     words: str
 
 
+_READABLE = frozenset({FetchOutcome.OK, FetchOutcome.NOT_MODIFIED})
+"""A 304 answer comes with the body that was kept."""
+
+
 class DocumentReader:
     """Reads any number of facts from one document, which is parsed at most once for each way of looking at it."""
 
@@ -57,7 +61,7 @@ class DocumentReader:
         The fact's own `select` wins over the source's; a feed without one gives its titles. A boolean with a `regex`
         that has no group says whether the regex matches what was selected.
         """
-        if self._document.outcome is not FetchOutcome.OK:
+        if self._document.outcome not in _READABLE:
             return None
         select = spec.select or (self._source.select if isinstance(self._source, HttpSource) else None) or Select()
         if isinstance(self._source, FeedSource) and _selects_everything(select):

@@ -26,7 +26,7 @@ class MigrationStatus(msgspec.Struct, frozen=True):
 def status(database_url: str) -> list[MigrationStatus]:
     """All migrations, oldest first."""
     with _backend(database_url) as backend:
-        known = yoyo.read_migrations(str(FOLDER))
+        known = _migrations()
         waiting = {migration.id for migration in backend.to_apply(known)}
         return [MigrationStatus(migration.id, migration.id not in waiting) for migration in known]
 
@@ -34,7 +34,7 @@ def status(database_url: str) -> list[MigrationStatus]:
 def up(database_url: str) -> list[str]:
     """Apply what is missing, under a lock that makes a second caller wait. The names of what was applied."""
     with _backend(database_url) as backend, backend.lock():
-        waiting = backend.to_apply(yoyo.read_migrations(str(FOLDER)))
+        waiting = backend.to_apply(_migrations())
         backend.apply_migrations(waiting)
         return [migration.id for migration in waiting]
 
@@ -42,9 +42,14 @@ def up(database_url: str) -> list[str]:
 def down(database_url: str, *, steps: int = 1) -> list[str]:
     """Take back the newest `steps` migrations and everything stored in their tables. The names of what was undone."""
     with _backend(database_url) as backend, backend.lock():
-        applied = backend.to_rollback(yoyo.read_migrations(str(FOLDER)))[:steps]
+        applied = backend.to_rollback(_migrations())[:steps]
         backend.rollback_migrations(applied)
         return [migration.id for migration in applied]
+
+
+def _migrations() -> Any:  # noqa: ANN401  yoyo is untyped
+    """The migrations, oldest first; yoyo would take the package's own `__init__.py` for one."""
+    return yoyo.read_migrations(str(FOLDER)).filter(lambda migration: migration.path.endswith(".sql"))
 
 
 @contextmanager

@@ -20,7 +20,6 @@ import structlog
 import uvloop
 
 from adapters.postgres_pool import Pool
-from adapters.postgres_read_tables import PostgresReadTables
 from benchmarks.filling import copy_events
 from benchmarks.history import History
 from benchmarks.machine import Machine, describe
@@ -33,7 +32,7 @@ from bootstrap.running import ROLES
 from bootstrap.settings import read_settings
 from domain.evaluation import EvaluationCompleted
 from domain.event_codec import decode_entry
-from domain.log_entry import PARTITIONS, LogEntry
+from domain.log_entry import LogEntry
 from domain.monitor import MonitorCreated
 from projections.core import CORE
 from workers.lifecycle import Stop
@@ -42,6 +41,8 @@ AIM_P50_MS, AIM_P99_MS = 10.0, 50.0
 WARM_UP_SECONDS = 1.0
 """What was appended in the first second is not counted: connections are opened and statements prepared in it."""
 PATH_ROLES = ("relay", "projector")
+
+_PROJECTED = "select coalesce(sum(position), 0) from checkpoint where consumer = %s"
 
 T = TypeVar("T")
 
@@ -113,9 +114,8 @@ def _load(entries: list[LogEntry], *, rate: float, count: int) -> Load:
 
 
 async def _until_projected(pool: Pool, events: int) -> None:
-    tables = PostgresReadTables(pool, CORE)
-    async with asyncio.timeout(60):
-        while sum((await tables.places(range(PARTITIONS))).values()) < events:  # noqa: ASYNC110  nobody tells it
+    async with asyncio.timeout(60), pool.connection() as connection:
+        while (await (await connection.execute(_PROJECTED, (CORE.name,))).fetchall())[0][0] < events:  # noqa: ASYNC110  nobody tells it
             await asyncio.sleep(0.02)
 
 

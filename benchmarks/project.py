@@ -108,7 +108,7 @@ async def measure_live(servers: Servers, *, events: int) -> ProjectFigures:
             before = _memory_peak_mib()
             tables = CountedTables(PostgresReadTables(pool, CORE))
             partitions = PartitionLeases(leases, consumer=CORE.name, holder="bench", monotonic=time.monotonic)
-            await _project(Projector(LogReader(tail, log), tables, partitions), tables, count)
+            await _project(Projector(LogReader(tail, log, monotonic=time.monotonic), tables, partitions), tables, count)
             projected = time.perf_counter()
         finally:
             await client.aclose()

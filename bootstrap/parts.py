@@ -140,7 +140,7 @@ class Parts:
 
     def log_reader(self) -> LogReader:
         """How consumers read the log."""
-        return LogReader(self.tail, self.log)
+        return LogReader(self.tail, self.log, monotonic=time.monotonic)
 
     def relay(self) -> Relay:
         """Sequences and publishes."""

@@ -117,7 +117,7 @@ def listen(settings: Settings) -> socket:
 
 def url_of(listening: socket) -> str:
     """Where a socket is reached from this machine."""
-    host, port = listening.getsockname()[:2]
+    host, port = str(listening.getsockname()[0]), listening.getsockname()[1]
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 

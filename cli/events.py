@@ -34,8 +34,8 @@ def run_tail(*, follow: bool, types: Sequence[str], limit: int, as_json: bool) -
 
 def run_show(*, stream: str, as_of: str | None, as_json: bool) -> None:
     """The events of a stream. Raises `NotFound` when it has none."""
-    moment = None if as_of is None else _moment(as_of)
-    for event in run(_stream(configured(), _stream_id(stream), moment)):
+    stream_id, moment = _stream_id(stream), None if as_of is None else _moment(as_of)
+    for event in run(_stream(configured(), stream_id, moment)):
         print_json(event) if as_json else _print_whole(event)
 
 

@@ -40,7 +40,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 def run_create(*, email: str, name: str, password: str | None, timezone: str, as_json: bool) -> None:
     """Create an account and tell its id. Raises `InvalidInput`, `Conflict` when the address has a verified account."""
-    settings, address = configured(), normalise_email(email)
+    address, settings = normalise_email(email), configured()
     if password is None:
         password = _asked_password()
     account = run(_create(settings, address, name=name, password=password, timezone=timezone))
@@ -49,7 +49,8 @@ def run_create(*, email: str, name: str, password: str | None, timezone: str, as
 
 def run_grant(*, email: str, role: str, as_json: bool) -> None:
     """Give a role. Raises `InvalidInput`, `NotFound`."""
-    account = run(_grant(configured(), normalise_email(email), role))
+    address, settings = normalise_email(email), configured()
+    account = run(_grant(settings, address, role))
     print_json(account) if as_json else typer.echo(f"{account.email} has the roles {', '.join(account.roles)}")
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/errors.md from the catalogue of error codes: `python docs/generate_errors.py`."""  # noqa: INP001  a script
+"""Writes docs/errors.md from the catalogue of error codes: `python docs/generate_errors.py`."""
 
 from pathlib import Path
 

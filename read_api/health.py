@@ -56,7 +56,8 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether requests can be served; 503 unless every check is ok."""
+    """Whether requests can be served: `ready`; `degraded` (still 200) when only Redis is away, which delays evaluations
+    and loses nothing; `not_ready` (503) without the database, or with read tables far behind."""
 
     status: str
     checks: dict[str, Check]
@@ -88,8 +89,11 @@ class HealthChecks:
         except Exception as error:  # noqa: BLE001  whatever it is, the answer is "not ready"
             checks["postgres"] = Check(status="down", message=type(error).__name__)
         behind = any(max(lag.seconds, lag.unsequenced_seconds) > LAG_SECONDS_MAX for lag in lags.values())
-        ready = all(check.status == "ok" for check in checks.values()) and not behind
-        return Readiness(status="ready" if ready else "not_ready", checks=checks, projections=lags)
+        if checks["postgres"].status != "ok" or behind:
+            status = "not_ready"
+        else:
+            status = "ready" if all(check.status == "ok" for check in checks.values()) else "degraded"
+        return Readiness(status=status, checks=checks, projections=lags)
 
     async def _probe(self, probe: Callable[[], Awaitable[Any]]) -> Check:
         try:
@@ -124,6 +128,6 @@ class Health(Controller):
 
     @get("/ready", summary="Whether requests can be served")
     async def ready(self, health: NamedDependency[HealthChecks]) -> Response[Readiness]:
-        """200 when every dependency answers and no projection is far behind, else 503 with what is wrong."""
+        """200 when requests can be served, else 503; each dependency and each projection's lag is told either way."""
         readiness = await health.readiness()
-        return Response(readiness, status_code=200 if readiness.status == "ready" else 503)
+        return Response(readiness, status_code=503 if readiness.status == "not_ready" else 200)

@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from domain.log_entry import LogEntry
+from workers.lifecycle import Monotonic
 
-IDLE_CHECK_MS = 1000
-"""After this long without news a consumer compares its places with PostgreSQL's: a flushed Redis stays silently empty."""
+CHECK_SECONDS = 1.0
+"""So often, news or none, a consumer compares its places with PostgreSQL's: a flushed Redis stays silently empty, and the
+news of other partitions would hide it."""
+BLOCK_MS = 1000
 
 BATCH_ENTRIES_MAX = 500
 
@@ -34,23 +37,28 @@ class Truth(Protocol):
 class LogReader:
     """Delivers every entry after the given places, in order and without gaps within a partition.
 
-    Redis is asked first. An entry that does not follow its predecessor, a failing Redis, or `IDLE_CHECK_MS` of silence
-    sends the reader to PostgreSQL.
+    Redis is asked first. An entry that does not follow its predecessor, a failing or silent Redis, and the comparison
+    every `CHECK_SECONDS` send the reader to PostgreSQL.
     """
 
-    def __init__(self, tail: Tail, truth: Truth) -> None:
+    def __init__(self, tail: Tail, truth: Truth, *, monotonic: Monotonic) -> None:
         self._tail = tail
         self._truth = truth
+        self._monotonic = monotonic
+        self._check_at = 0.0
 
-    async def read(self, after: Mapping[int, int], *, block_ms: int = IDLE_CHECK_MS) -> list[LogEntry]:
+    async def read(self, after: Mapping[int, int], *, block_ms: int = BLOCK_MS) -> list[LogEntry]:
         """The next entries of the partitions in `after`, each continuing its place; may be empty."""
         try:
             seen = await self._tail.read(after, limit=BATCH_ENTRIES_MAX, block_ms=block_ms)
         except OSError:
             seen = []
-        if not seen:
-            return await self._compare_with_truth(after)
-        return await self._close_gaps(seen, after)
+        entries = await self._close_gaps(seen, after)
+        if not entries or self._monotonic() >= self._check_at:
+            self._check_at = self._monotonic() + CHECK_SECONDS
+            reached = {**after, **{entry.partition: entry.place for entry in entries}}
+            entries += await self._compare_with_truth(reached)
+        return entries
 
     async def _close_gaps(self, seen: Sequence[LogEntry], after: Mapping[int, int]) -> list[LogEntry]:
         places = dict(after)

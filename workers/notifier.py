@@ -35,6 +35,8 @@ ATTEMPTS_MAX = 5
 REST_SECONDS = 0.02
 REST_SECONDS_WITHOUT_PARTITIONS = 0.5
 TRIGGERS_REST_SECONDS = 0.005
+TRIGGERS_WAIT_SECONDS_MAX = 1.0
+"""Below the lifetime of a lease, and short enough to notice being asked to stop."""
 
 HANDLED = frozenset(
     event.tag for event in (StateChanged, ConditionMetAgain, EmailVerificationRequested, RegistrationRepeated)
@@ -59,6 +61,10 @@ class TriggersOf(Protocol):
     async def of_monitor(self, monitor_id: UUID, *, partition: int, place: int) -> list[UUID] | None:
         """Triggers that existed at this place of the log; None while the read tables have not come that far."""
         ...
+
+
+class ReadTablesBehind(Exception):
+    """The read tables have not come as far as the change; the batch is handled again."""
 
 
 class Notifier:
@@ -125,12 +131,12 @@ class Notifier:
 
     async def _triggers_at(self, entry: LogEntry) -> list[UUID]:
         """The read tables must have come as far as the change, or a trigger made just before it would be missed."""
-        while True:
+        for _ in range(int(TRIGGERS_WAIT_SECONDS_MAX / TRIGGERS_REST_SECONDS)):
             found = await self._triggers.of_monitor(entry.stream_id, partition=entry.partition, place=entry.place)
             if found is not None:
                 return found
-            await self._partitions.renew()
             await asyncio.sleep(TRIGGERS_REST_SECONDS)
+        raise ReadTablesBehind
 
     async def _fire(self, trigger_id: UUID, stored: StreamEvent, occasion: Occasion, place: int) -> None:
         """Decide with the trigger and record its decision together with the notifications it leads to."""

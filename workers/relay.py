@@ -86,7 +86,7 @@ class Relay:
         try:
             if entries:
                 await self._publish(entries)
-            elif self._behind and self._monotonic() >= self._publish_again_at:
+            if self._behind and self._monotonic() >= self._publish_again_at:
                 await self._catch_up()
         except OSError as error:
             log.warning("redis does not take the log; consumers read postgresql", error=repr(error))

@@ -22,7 +22,7 @@ sys.stdin.read()
 
 
 def test_a_second_vigil_is_refused_with_the_first_ones_process_id_until_it_is_killed(tmp_path: Path) -> None:
-    with subprocess.Popen(  # noqa: S603 - fixed text
+    with subprocess.Popen(
         [sys.executable, "-c", HOLD_THE_LOCK, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as owner:
         assert owner.stdout is not None

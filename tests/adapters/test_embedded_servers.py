@@ -168,7 +168,7 @@ sys.stdin.read()
 def test_after_kill_9_of_the_owner_both_servers_are_taken_over_and_can_be_ended(
     postgres: EmbeddedPostgres, data_dir: Path
 ) -> None:
-    with subprocess.Popen(  # noqa: S603 - fixed text
+    with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", OWNER, data_dir], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as owner:
         assert owner.stdout is not None

@@ -65,7 +65,7 @@ def test_starts_at_the_same_moment_agree(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", ["fdopen", "fsync", "link", "unlink"])
 def test_a_start_that_is_killed_never_leaves_an_empty_file(tmp_path: Path, step: str) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED_AT, tmp_path, step], check=False)  # noqa: S603  fixed text
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT, tmp_path, step], check=False)
     assert killed.returncode == -9
     kept = tmp_path / "secret_key"
     assert kept.exists() == (step == "unlink")

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import structlog
 import typer
 from typer.testing import CliRunner
 
@@ -50,6 +51,8 @@ def test_help_of_every_command_has_an_example_of_it(words: list[str]) -> None:
         ["worker", "nope"],
         ["migrate", "down", "--steps", "0", "--yes"],
         ["users", "create", "ada@example.org"],
+        ["users", "create", "nobody", "--name", "Nobody"],
+        ["users", "grant", "nobody", "admin"],
         ["projections", "rebuild"],
         ["projections", "rebuild", "core", "--all"],
         ["projections", "rebuild", "nope"],
@@ -60,8 +63,10 @@ def test_help_of_every_command_has_an_example_of_it(words: list[str]) -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_use_exits_with_2(words: list[str]) -> None:
+def test_wrong_use_exits_with_2_before_anything_is_set_up(words: list[str]) -> None:
+    before = structlog.get_config()
     assert runner.invoke(app, words).exit_code == 2
+    assert structlog.get_config() == before
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -95,10 +95,12 @@ def data_folder() -> Iterator[Path]:
     """A data folder that is not there yet; processes left in it are ended, so that a failing test leaves none."""
     parent = Path(tempfile.mkdtemp(prefix="vigil-cli-"))
     parent.chmod(0o755)  # the embedded server's own user must reach it
-    yield parent / "data"
-    for process in working_in(parent):
-        process.kill()
-    shutil.rmtree(parent, ignore_errors=True)
+    try:
+        yield parent / "data"
+    finally:
+        for process in working_in(parent):
+            process.kill()
+        shutil.rmtree(parent, ignore_errors=True)
 
 
 def working_in(folder: Path) -> list[psutil.Process]:

@@ -4,6 +4,7 @@ noticed once, told once, and a mail sent twice carries one Message-ID."""
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -82,7 +83,7 @@ async def watch(pool: Pool, url: str) -> UUID:
                     name="tell me",
                     condition=TriggerCondition.BECOMES_ACTIVE,
                     frequency=Frequency.EVERY_TIME,
-                    cooldown=trigger.timedelta(),
+                    cooldown=timedelta(),
                     now=now,
                 )
             ],

@@ -74,7 +74,7 @@ class Person:
         self._inbox = running.inbox_url
         self._headers: dict[str, str] = {}
 
-    async def call(self, method: str, path: str, body: Any = None, *, expect: int) -> Any:
+    async def call(self, method: str, path: str, body: Any = None, *, expect: int) -> Any:  # noqa: ANN401  JSON
         async with self._session.request(method, self._api + path, json=body, headers=self._headers) as response:
             content = await response.json() if response.status != 204 else None
             assert response.status == expect, content

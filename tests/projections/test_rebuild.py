@@ -1,8 +1,8 @@
 """A rebuild gives what the live projection gave, beside live traffic, and survives being killed."""
 
 import asyncio
-from contextlib import aclosing
 from collections.abc import Sequence
+from contextlib import aclosing
 
 import pytest
 from uuid_utils.compat import uuid7
@@ -117,7 +117,11 @@ async def test_a_rebuild_beside_live_traffic_loses_nothing(filled: Pool) -> None
     partitions = PartitionLeases(
         PostgresLeases(filled), consumer=CORE.name, holder="test", monotonic=asyncio.get_running_loop().time
     )
-    projector = Projector(LogReader(_NoTail(), log), PostgresReadTables(filled, CORE), partitions)
+    projector = Projector(
+        LogReader(_NoTail(), log, monotonic=asyncio.get_running_loop().time),
+        PostgresReadTables(filled, CORE),
+        partitions,
+    )
     live = asyncio.create_task(projector.run(stop))
     more = list(History(8, people=3, monitors_each=2).entries(300))
 

@@ -44,6 +44,7 @@ def test_schema_sql_is_what_the_migrations_add_up_to(empty_database: str, databa
 def test_every_migration_can_be_taken_back_and_applied_again(empty_database: str) -> None:
     empty = shape(empty_database)
     names = yoyo_migrations.up(empty_database)
+    assert names == sorted(path.stem for path in yoyo_migrations.FOLDER.glob("*.sql") if ".rollback" not in path.name)
     full = shape(empty_database)
     assert full != empty
     for name in reversed(names):

@@ -24,26 +24,33 @@ BATCH_EVENTS_MAX = 2000
 
 _HEAD = "select tx::text, seq, position, hash, partition_positions from log_head"
 
-# Ordered by the table's tx: the bare name would mean the text in the select list, where '1000' comes before '999'.
+# The head and what follows it, in one round trip; without news one row whose right half is null. Ordered by the table's
+# tx: the bare name would mean the text in the select list, where '1000' comes before '999'.
 _UNSEQUENCED = """
-select tx::text, seq, stream_id, version, owner_id, type, type_version, data::text, metadata::text, event_id,
-       to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-from event
-where (tx, seq) > (%s::xid8, %s) and tx < pg_snapshot_xmin(pg_current_snapshot())
-order by event.tx, event.seq limit %s
+select h.tx::text, h.seq, h.position, h.hash, h.partition_positions, e.*
+from log_head h left join lateral (
+    select event.tx::text, event.seq, stream_id, version, owner_id, type, type_version, data::text, metadata::text,
+           event_id, to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    from event
+    where (event.tx, event.seq) > (h.tx, h.seq) and event.tx < pg_snapshot_xmin(pg_current_snapshot())
+    order by event.tx, event.seq limit %s
+) e on true
 """
+_HEAD_COLUMNS = 5
 
 # One statement, so one round trip: the head moves only from where we read it, and the log grows only if it moved.
 # Losing its tail in a crash is harmless (the same events get the same positions again), so it need not wait for disk.
 _ADVANCE = """
-with moved as (
+with relaxed as materialized (
+    select set_config('synchronous_commit', 'off', true)
+), moved as (
     update log_head set tx = %(tx)s::xid8, seq = %(seq)s, position = %(position)s, hash = %(hash)s,
                         partition_positions = %(places)s
     where position = %(old_position)s and hash = %(old_hash)s
     returning true
 )
 insert into event_log (position, partition, partition_position, stream_id, version, hash)
-select new.* from moved, unnest(
+select new.* from relaxed, moved, unnest(
     %(column_position)s::bigint[], %(column_partition)s::smallint[], %(column_place)s::bigint[],
     %(column_stream_id)s::uuid[], %(column_version)s::integer[], %(column_hash)s::bytea[]
 ) as new
@@ -86,31 +93,30 @@ class PostgresLog:
         Empty when there are none, or when another sequencer was faster: its compare-and-set won, ours wrote nothing.
         """
         async with self._pool.connection() as connection:
-            head = await _head(connection)
-            rows = await (await connection.execute(_UNSEQUENCED, (head.tx, head.seq, BATCH_EVENTS_MAX))).fetchall()
+            found = await (await connection.execute(_UNSEQUENCED, (BATCH_EVENTS_MAX,))).fetchall()
+            head = _head_of(found[0] if found else None)
+            rows = [row[_HEAD_COLUMNS:] for row in found if row[_HEAD_COLUMNS] is not None]
             if not rows:
                 return []
             entries, hashes, places = chain(head, [row[2:] for row in rows])
-            async with connection.transaction():
-                await connection.execute("set local synchronous_commit = off")
-                cursor = await connection.execute(
-                    _ADVANCE,
-                    {
-                        "tx": rows[-1][0],
-                        "seq": rows[-1][1],
-                        "position": entries[-1].position,
-                        "hash": hashes[-1],
-                        "places": list(places),
-                        "old_position": head.position,
-                        "old_hash": head.hash,
-                        "column_position": [entry.position for entry in entries],
-                        "column_partition": [entry.partition for entry in entries],
-                        "column_place": [entry.place for entry in entries],
-                        "column_stream_id": [entry.stream_id for entry in entries],
-                        "column_version": [entry.version for entry in entries],
-                        "column_hash": hashes,
-                    },
-                )
+            cursor = await connection.execute(
+                _ADVANCE,
+                {
+                    "tx": rows[-1][0],
+                    "seq": rows[-1][1],
+                    "position": entries[-1].position,
+                    "hash": hashes[-1],
+                    "places": list(places),
+                    "old_position": head.position,
+                    "old_hash": head.hash,
+                    "column_position": [entry.position for entry in entries],
+                    "column_partition": [entry.partition for entry in entries],
+                    "column_place": [entry.place for entry in entries],
+                    "column_stream_id": [entry.stream_id for entry in entries],
+                    "column_version": [entry.version for entry in entries],
+                    "column_hash": hashes,
+                },
+            )
             return entries if cursor.rowcount == len(entries) else []
 
     async def places(self) -> tuple[int, ...]:
@@ -152,10 +158,13 @@ def canonical(entry: LogEntry) -> bytes:
 
 
 async def _head(connection: Connection) -> LogHead:
-    row = await (await connection.execute(_HEAD)).fetchone()
+    return _head_of(await (await connection.execute(_HEAD)).fetchone())
+
+
+def _head_of(row: tuple[Any, ...] | None) -> LogHead:
     if row is None:
         raise RuntimeError("log_head is empty: the store was not migrated by `vigil migrate up`")
-    tx, seq, position, digest, places = row
+    tx, seq, position, digest, places = row[:_HEAD_COLUMNS]
     if len(places) != PARTITIONS:
         raise RuntimeError(f"log_head counts {len(places)} partitions, this program {PARTITIONS}")
     return LogHead(tx, seq, position, bytes(digest), tuple(places))

@@ -1,5 +1,6 @@
 """Rebuilding a projection beside live traffic: shadow tables, replay, one transaction that exchanges them."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ Pool = AsyncConnectionPool[Connection]
 
 LIVE, SHADOW, PREVIOUS = "read_model", "read_model_next", "read_model_previous"
 BATCH_ENTRIES = 2_000
+PARTITIONS_AT_ONCE = 4
+"""Partitions share no rows, so PostgreSQL writes several while the next batches are read and encoded here."""
 CLOSE_ENOUGH_ENTRIES = 500
 """So few entries behind, the rest is replayed while the live projector waits."""
 
@@ -43,6 +46,12 @@ insert into checkpoint (consumer, partition) select %s, generate_series(0, %s) o
 """
 _PROGRESS = "select partition, position from checkpoint where consumer = %s"
 _ADVANCE = "update checkpoint set position = %s, updated_at = clock_timestamp() where consumer = %s and partition = %s"
+# A rebuild may overtake a live projector that stood still: the tables and the places they have reached change together.
+_HAND_OVER = """
+update checkpoint live set position = next.position, updated_at = clock_timestamp()
+from checkpoint next
+where live.consumer = %s and next.consumer = %s and next.partition = live.partition
+"""
 _FORGET = "delete from checkpoint where consumer = %s"
 
 
@@ -72,27 +81,25 @@ class Rebuild:
         while True:
             heads = await self._log.places()
             places = await self._places()
-            behind = [p for p in range(PARTITIONS) if heads[p] > places.get(p, 0)]
-            if sum(heads[p] - places.get(p, 0) for p in behind) <= CLOSE_ENOUGH_ENTRIES:
+            behind = {p: heads[p] - places.get(p, 0) for p in range(PARTITIONS) if heads[p] > places.get(p, 0)}
+            if sum(behind.values()) <= CLOSE_ENOUGH_ENTRIES:
                 break
-            for partition in behind:
-                async for done in self._replay(partition, places.get(partition, 0), heads[partition]):
-                    places[partition] = done
-                    yield RebuildProgress(sum(places.values()), sum(heads), "replaying")
+            furthest = sorted(behind, key=lambda p: -behind[p])[:PARTITIONS_AT_ONCE]
+            reached = await asyncio.gather(*(self._replay(p, places.get(p, 0), heads[p]) for p in furthest))
+            places |= zip(furthest, reached, strict=True)
+            yield RebuildProgress(sum(places.values()), sum(heads), "replaying")
         await self._finish(switch=switch)
         yield RebuildProgress(sum(heads), sum(heads), "switched" if switch else "ready to compare")
 
-    async def _replay(self, partition: int, after: int, until: int) -> AsyncGenerator[int, None]:
-        place = after
-        while place < until:
-            entries = await self._log.read(partition, after_place=place, limit=min(BATCH_ENTRIES, until - place))
-            async with self._pool.connection() as connection, connection.transaction():
-                await connection.execute(_RELAX)
-                await _use(connection, SHADOW)
-                await self._tables.write(connection, entries)
-                place = entries[-1].place
-                await connection.execute(_ADVANCE, (place, self._consumer, partition))
-            yield place
+    async def _replay(self, partition: int, after: int, until: int) -> int:
+        """Replay a batch of a partition; the place it reaches."""
+        entries = await self._log.read(partition, after_place=after, limit=min(BATCH_ENTRIES, until - after))
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute(_RELAX)
+            await _use(connection, SHADOW)
+            await self._tables.write(connection, entries)
+            await connection.execute(_ADVANCE, (entries[-1].place, self._consumer, partition))
+        return entries[-1].place
 
     async def _prepare(self) -> None:
         """Make the shadow, unless an interrupted rebuild of the same version left one."""
@@ -128,6 +135,7 @@ class Rebuild:
         """Hold the live projector at its checkpoints, replay up to exactly there, and exchange the tables."""
         places = await self._places()
         async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute(_MAKE_PROGRESS, (self._projection.name, PARTITIONS - 1))
             live = dict(await _rows(connection, _LOCK_CHECKPOINTS, (self._projection.name,)))
             await _use(connection, SHADOW)
             for partition, position in live.items():
@@ -142,6 +150,7 @@ class Rebuild:
                 await _drop(connection, PREVIOUS)
                 await _rename(connection, LIVE, PREVIOUS)
                 await _rename(connection, SHADOW, LIVE)
+                await connection.execute(_HAND_OVER, (self._projection.name, self._consumer))
                 await connection.execute(_FORGET, (self._consumer,))
 
 

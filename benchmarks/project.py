@@ -22,7 +22,7 @@ from adapters.postgres_pool import Pool, open_pool
 from adapters.postgres_read_tables import PostgresReadTables
 from adapters.postgres_rebuild import Rebuild
 from adapters.redis_log import RedisLog
-from benchmarks.filling import copy_events, crowd, people_for, sequence_all
+from benchmarks.filling import people_for, sequence_all, store_crowd
 from benchmarks.machine import Machine, describe
 from benchmarks.report import report
 from benchmarks.servers import Servers, durable_servers
@@ -35,6 +35,11 @@ from workers.relay import Relay
 
 LIVE_EVENTS, REBUILT_EVENTS = 50_000, 1_000_000
 POOL_SIZE = 8
+
+_CLAIM_PROJECTED = """
+insert into checkpoint (consumer, partition, position)
+select %s, n - 1, place from log_head, unnest(partition_positions) with ordinality as p (place, n)
+"""
 
 
 class ProjectFigures(msgspec.Struct, frozen=True):
@@ -100,8 +105,7 @@ async def measure_live(servers: Servers, *, events: int) -> ProjectFigures:
         client = redis.from_url(servers.redis_url)
         tail, log, leases = RedisLog(client, namespace="bench"), PostgresLog(pool), PostgresLeases(pool)
         try:
-            started = time.perf_counter()
-            count = copy_events(servers.database_url, crowd(events, people=people))
+            count, storing_seconds = await store_crowd(servers.database_url, events, people)
             stored = time.perf_counter()
             await _relay(Relay(log, tail, leases, holder="bench", monotonic=time.monotonic), log, count)
             sequenced = time.perf_counter()
@@ -112,7 +116,7 @@ async def measure_live(servers: Servers, *, events: int) -> ProjectFigures:
             projected = time.perf_counter()
         finally:
             await client.aclose()
-    return _figures("live", count, people, (started, stored, sequenced, projected), before)
+    return _figures("live", count, people, (storing_seconds, sequenced - stored, projected - sequenced), before)
 
 
 async def _relay(relay: Relay, log: PostgresLog, events: int) -> None:
@@ -135,19 +139,26 @@ async def measure_rebuild(servers: Servers, *, events: int) -> ProjectFigures:
     """Fill the store, then rebuild all read tables from it into a shadow and switch to that."""
     people = people_for(events)
     async with open_pool(servers.database_url, size_max=POOL_SIZE) as pool:
-        started = time.perf_counter()
-        count = copy_events(servers.database_url, crowd(events, people=people))
+        count, storing_seconds = await store_crowd(servers.database_url, events, people)
         stored = time.perf_counter()
         if await sequence_all(pool) != count:
             raise RuntimeError(f"not all of {count} events were sequenced")
         sequenced = time.perf_counter()
+        await _claim_projected(pool)
         before = _memory_peak_mib()
         progress = Progress("rebuilt")
         async for step in Rebuild(pool, CORE, PostgresLog(pool)).run():
             progress.tell(step.done, step.total)
         projected = time.perf_counter()
         await _check_rebuilt(pool, people)
-    return _figures("rebuild", count, people, (started, stored, sequenced, projected), before)
+    return _figures("rebuild", count, people, (storing_seconds, sequenced - stored, projected - sequenced), before)
+
+
+async def _claim_projected(pool: Pool) -> None:
+    """Put the live checkpoints to the end of the log, where they are in an installation that is up to date: a rebuild
+    has to catch up with them before it switches."""
+    async with pool.connection() as connection:
+        await connection.execute(_CLAIM_PROJECTED, (CORE.name,))
 
 
 async def _check_rebuilt(pool: Pool, people: int) -> None:
@@ -159,17 +170,17 @@ async def _check_rebuilt(pool: Pool, people: int) -> None:
 
 
 def _figures(
-    mode: str, events: int, people: int, moments: tuple[float, float, float, float], before_mib: float
+    mode: str, events: int, people: int, took_seconds: tuple[float, float, float], before_mib: float
 ) -> ProjectFigures:
-    started, stored, sequenced, projected = moments
+    storing, sequencing, projecting = took_seconds
     return ProjectFigures(
         mode=mode,
         events=events,
         people=people,
-        stored_per_second=round(events / (stored - started)),
-        sequenced_per_second=round(events / (sequenced - stored)),
-        projected_per_second=round(events / (projected - sequenced)),
-        projected_seconds=round(projected - sequenced, 2),
+        stored_per_second=round(events / storing),
+        sequenced_per_second=round(events / sequencing),
+        projected_per_second=round(events / projecting),
+        projected_seconds=round(projecting, 2),
         memory_before_mib=before_mib,
         memory_peak_mib=_memory_peak_mib(),
     )

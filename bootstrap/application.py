@@ -8,6 +8,7 @@ from litestar import Litestar, Router
 from litestar.config.compression import CompressionConfig
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
+from litestar.types import Receive, Scope, Send
 
 from adapters.openapi_pages import document_route, openapi_config
 from adapters.struct_schemas import DescribedStructs
@@ -32,7 +33,16 @@ from read_api.users import UserReads, UserViews
 BODY_BYTES_MAX = 256 * 1024
 
 
-def make_application(parts: Parts) -> Litestar:
+class Application(Litestar):
+    """Litestar inside the middleware that every answer must pass, also those to paths that lead nowhere, which Litestar
+    answers before its own middleware."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
+        """Handle one connection."""
+        await RequestIds(super().__call__, new_id)(scope, receive, send)
+
+
+def make_application(parts: Parts) -> Application:
     """The application over these parts."""
     identity = parts.identity()
     provided = {
@@ -51,16 +61,13 @@ def make_application(parts: Parts) -> Litestar:
     }
     writes = [IdentityWrites, MonitorWrites, ActionWrites, TriggerWrites]
     reads = [MonitorReads, EvaluationReads, ActionReads, TriggerReads, NotificationReads, UserReads]
-    return Litestar(
+    return Application(
         route_handlers=[
             Router("/api/v1", route_handlers=[*writes, *reads, document_route()], guards=[fresh_reads(parts.pool)]),
             Health,
         ],
         dependencies={name: Provide(_always(part), sync_to_thread=False) for name, part in provided.items()},
-        middleware=[
-            DefineMiddleware(RequestIds, new_id=new_id),
-            DefineMiddleware(BearerAuthentication, tokens=parts.tokens),
-        ],
+        middleware=[DefineMiddleware(BearerAuthentication, tokens=parts.tokens)],
         exception_handlers={
             **EXCEPTION_HANDLERS,
             psycopg.OperationalError: on_dependency_down,

@@ -25,22 +25,24 @@ where s.monitor_id = %s
 _LAST_VERDICT = """
 select verdict, streak from evaluations
 where monitor_id = %s and verdict in ('met', 'not_met') and plan_revision = %s
-order by due_at desc, id desc limit 1
+order by completed_at desc, id desc limit 1
 """
 
-# The values since a moment, and the one in force at it.
+# The accepted values since a moment, and the one in force at it.
 _SERIES = """
 (select observed_at, value from facts
- where monitor_id = %(monitor_id)s and name = %(name)s and observed_at < %(since)s
+ where monitor_id = %(monitor_id)s and name = %(name)s and confidence >= %(confidence_min)s and observed_at < %(since)s
  order by observed_at desc limit 1)
 union all
 (select observed_at, value from facts
- where monitor_id = %(monitor_id)s and name = %(name)s and observed_at >= %(since)s
+ where monitor_id = %(monitor_id)s and name = %(name)s and confidence >= %(confidence_min)s and observed_at >= %(since)s
  order by observed_at)
 """
 
 _LAST_VALUE = """
-select observed_at, value from facts where monitor_id = %s and name = %s order by observed_at desc limit 1
+select observed_at, value from facts
+where monitor_id = %(monitor_id)s and name = %(name)s and confidence >= %(confidence_min)s
+order by observed_at desc limit 1
 """
 
 _MEMORY = "select url, etag, last_modified, evidence_hash from source_memory where monitor_id = %s"
@@ -74,14 +76,13 @@ class PostgresHistory:
             return Previous(evaluation_id=last_id)
         return Previous(evaluation_id=last_id, verdict=Verdict(verdict[0]), streak=verdict[1])
 
-    async def series(self, monitor_id: UUID, fact: str, *, since: datetime | None) -> list[tuple[datetime, FactValue]]:
-        """A fact's values since a moment with the one in force at it, oldest first; None: the last one only."""
+    async def series(
+        self, monitor_id: UUID, fact: str, *, since: datetime | None, confidence_min: float
+    ) -> list[tuple[datetime, FactValue]]:
+        """A fact's accepted values since a moment with the one in force at it, oldest first; None: the last one only."""
+        values = {"monitor_id": monitor_id, "name": fact, "since": since, "confidence_min": confidence_min}
         async with self._pool.connection() as connection:
-            if since is None:
-                cursor = await connection.execute(_LAST_VALUE, (monitor_id, fact))
-            else:
-                cursor = await connection.execute(_SERIES, {"monitor_id": monitor_id, "name": fact, "since": since})
-            rows = await cursor.fetchall()
+            rows = await (await connection.execute(_LAST_VALUE if since is None else _SERIES, values)).fetchall()
         return sorted((at, value) for at, value in rows)
 
     async def memory(self, monitor_id: UUID) -> Mapping[str, Memory]:

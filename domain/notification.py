@@ -90,11 +90,12 @@ NotificationEvent = (
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notification as the events so far tell it."""
+    """A notification as the events so far tell it; a deferred one is not tried before `retry_at`."""
 
     request: NotificationRequested | None = None
     status: DeliveryStatus | None = None
     attempts: int = 0
+    retry_at: datetime | None = None
 
 
 def evolve(notification: Notification, event: NotificationEvent) -> Notification:
@@ -104,8 +105,9 @@ def evolve(notification: Notification, event: NotificationEvent) -> Notification
             return Notification(request=event, status=DeliveryStatus.REQUESTED)
         case NotificationSent():
             return replace(notification, status=DeliveryStatus.SENT, attempts=notification.attempts + 1)
-        case DeliveryDeferred():
-            return replace(notification, status=DeliveryStatus.DEFERRED, attempts=notification.attempts + 1)
+        case DeliveryDeferred(retry_at=retry_at):
+            attempts = notification.attempts + 1
+            return replace(notification, status=DeliveryStatus.DEFERRED, attempts=attempts, retry_at=retry_at)
         case NotificationFailed():
             return replace(notification, status=DeliveryStatus.FAILED, attempts=notification.attempts + 1)
         case NotificationSuppressed():

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -64,7 +65,8 @@ class EvaluationQueue:
         deadline = self._monotonic() + DRAIN_SECONDS_MAX
         while self._running and self._monotonic() < deadline:
             await asyncio.wait(self._running, timeout=RENEWAL_SECONDS)
-            await self._jobs.renew(list(self._running.values()))
+            with suppress(OSError):  # without Redis a job may be done twice, which records it once
+                await self._jobs.renew(list(self._running.values()))
 
     async def step(self) -> float:
         """Start jobs while there is room; how many seconds to rest."""

@@ -98,8 +98,10 @@ class History(Protocol):
         """What came before; None while that cannot be read yet."""
         ...
 
-    async def series(self, monitor_id: UUID, fact: str, *, since: datetime | None) -> list[tuple[datetime, FactValue]]:
-        """A fact's values since a moment with the one in force at it; None: the last one only."""
+    async def series(
+        self, monitor_id: UUID, fact: str, *, since: datetime | None, confidence_min: float
+    ) -> list[tuple[datetime, FactValue]]:
+        """A fact's accepted values since a moment with the one in force at it; None: the last one only."""
         ...
 
     async def memory(self, monitor_id: UUID) -> Mapping[str, Remembered]:
@@ -280,7 +282,7 @@ class Evaluator:
         for call in self.conditions.check(plan.condition, plan.facts):
             reach = lookback(call)
             since = None if reach is None else now - reach
-            series = await self.history.series(monitor_id, call.fact, since=since)
+            series = await self.history.series(monitor_id, call.fact, since=since, confidence_min=plan.min_confidence)
             temporal[call] = resolve(call, current=values[call.fact], series=series, now=now)
         return self.conditions.judge(plan.condition, plan.facts, values, temporal)
 

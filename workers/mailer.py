@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, assert_never
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
@@ -106,7 +107,10 @@ class Mailer:
         deadline = self._monotonic() + DRAIN_SECONDS_MAX
         while self._running and self._monotonic() < deadline:
             await asyncio.wait(self._running, timeout=RENEWAL_SECONDS)
-            await self._renew()
+            try:
+                await self._renew()
+            except Exception as error:  # noqa: BLE001  then another mailer may deliver too, under the same Message-ID
+                log.warning("claims not renewed while draining", error=repr(error))
 
     async def step(self) -> float:
         """Start deliveries that are due; how many seconds to rest."""
@@ -151,9 +155,11 @@ class Delivery:
     async def deliver(self, notification_id: UUID) -> None:
         """Deliver if it is still to be delivered, and append the outcome."""
         loaded = await load(self.store, NOTIFICATION, notification_id)
-        request = loaded.state.request
+        request, retry_at = loaded.state.request, loaded.state.retry_at
         if request is None or not is_pending(loaded.state):
             return
+        if retry_at is not None and self.now() < retry_at:
+            return  # the read table that said it was due lags behind the store
         cause = loaded.history[0]
         events = await self._attempt(notification_id, cause.owner_id, loaded.state, request)
         new = NewEvents(
@@ -199,6 +205,8 @@ class Delivery:
                 return AlreadyRegisteredContent(person_name=person.name, login_url=self.public_url)
             case MailKind.ALERT:
                 return await self._alert(person.name, person.timezone, request)
+            case _:
+                assert_never(request.kind)
 
     async def _alert(self, name: str, timezone: str, request: NotificationRequested) -> AlertContent:
         monitor_id, evaluation_id = _needed(request.monitor_id), _needed(request.evaluation_id)
@@ -234,4 +242,5 @@ def _needed(value: UUID | None) -> UUID:
 
 def _domain(public_url: str) -> str:
     """The host part for Message-IDs."""
-    return public_url.partition("://")[2].partition("/")[0].partition(":")[0] or "localhost"
+    host = urlsplit(public_url).hostname or "localhost"
+    return f"[{host}]" if ":" in host else host

@@ -98,7 +98,7 @@ class Notifier:
 
     async def step(self) -> float:
         """Handle one batch and move the checkpoints; how many seconds to rest."""
-        if await self._partitions.renew():
+        if await self._partitions.renew() or self._places.keys() != self._partitions.epochs.keys():
             self._places = await self._checkpoints.places(list(self._partitions.epochs))
         if not self._places:
             return REST_SECONDS_WITHOUT_PARTITIONS
@@ -181,7 +181,7 @@ class Notifier:
             explanation=monitor.current_plan.explanation,
         )
         notifications: list[NewEvents] = []
-        for recipient in action.to or (own_address,):
+        for recipient in {to.lower(): to for to in action.to or (own_address,)}.values():
             request = NotificationRequested(
                 kind=MailKind.ALERT,
                 to=recipient,

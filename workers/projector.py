@@ -50,7 +50,7 @@ class Projector:
 
     async def step(self) -> float:
         """Project one batch; how many seconds to rest."""
-        if await self._partitions.renew():
+        if await self._partitions.renew() or self._places.keys() != self._partitions.epochs.keys():
             self._places = await self._tables.places(list(self._partitions.epochs))
             log.info("projector owns partitions", partitions=len(self._places))
         if not self._places:

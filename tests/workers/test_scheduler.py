@@ -1,0 +1,246 @@
+"""The scheduler hands out what is due, once, to a queue that may be lost: real PostgreSQL, real Redis."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from adapters.aiohttp_fetcher import AiohttpFetcher
+from adapters.redis_jobs import RedisJobs
+from commands.event_store import KeepSchedule
+from domain.evaluation import EvaluationCompleted, EvaluationJob
+from domain.monitor import MonitorPaused, MonitorResumed
+from domain.schedule import Cron
+from tests.conftest import AT
+from tests.workers.world import EVERY_SECONDS, Clock, Page, RestlessStop, World, plan
+from workers.scheduler import LOST_AFTER, REST_SECONDS, Scheduler
+
+
+@pytest.fixture
+async def queue(client: redis.Redis) -> RedisJobs:
+    """A queue that is known not to be lost."""
+    opened = RedisJobs(client, namespace="t", consumer="test")
+    assert await opened.was_lost()
+    assert await opened.take(1, block_ms=1) == []  # makes the group
+    return opened
+
+
+@pytest.fixture
+def scheduler(world: World, queue: RedisJobs, clock: Clock) -> Scheduler:
+    return Scheduler(world.schedule, queue, now=clock)
+
+
+@pytest.fixture
+async def full_redis(client: redis.Redis, redis_url: str) -> AsyncIterator[redis.Redis]:
+    """A Redis that answers, and takes no new entries."""
+    await client.acl_setuser(
+        "full", enabled=True, passwords=["+full"], keys=["*"], categories=["+@all"], commands=["-xadd"]
+    )
+    async with redis.from_url(redis_url, username="full", password="full", retry=Retry(NoBackoff(), 0)) as opened:
+        yield opened
+    await client.acl_deluser("full")
+
+
+async def queued(queue: RedisJobs) -> list[EvaluationJob]:
+    return [job for _, job in await queue.take(1000, block_ms=1)]
+
+
+async def test_what_is_due_is_handed_out_once(world: World, scheduler: Scheduler, queue: RedisJobs) -> None:
+    owner = await world.person()
+    monitor = await world.monitor(owner, plan())
+    assert await scheduler.step() == REST_SECONDS
+    assert await queued(queue) == [await world.slot(owner, monitor)]
+    await scheduler.step()
+    assert await queued(queue) == []
+
+
+async def test_what_is_not_due_yet_waits(world: World, scheduler: Scheduler, queue: RedisJobs, clock: Clock) -> None:
+    await world.monitor(await world.person(), plan(), due_at=AT + timedelta(seconds=1))
+    await scheduler.step()
+    assert await queued(queue) == []
+    clock.move(1)
+    await scheduler.step()
+    assert len(await queued(queue)) == 1
+
+
+async def test_of_many_schedulers_at_the_same_moment_one_hands_out_each_slot(
+    world: World, queue: RedisJobs, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.scheduler.BATCH_JOBS_MAX", 7)
+    owner = await world.person()
+    monitors = [await world.monitor(owner, plan()) for _ in range(30)]
+    asked = [await world.request(owner, monitors[0]) for _ in range(10)]
+    schedulers = [Scheduler(world.schedule, queue, now=clock) for _ in range(6)]
+    for _ in range(6):
+        await asyncio.gather(*(one.step() for one in schedulers))
+    counts = Counter(job.evaluation_id for job in await queued(queue))
+    slots = [(await world.slot(owner, monitor)).evaluation_id for monitor in monitors]
+    assert counts == Counter([*slots, *(job.evaluation_id for job in asked)])
+
+
+async def test_what_another_scheduler_is_just_claiming_is_passed_over(world: World, clock: Clock) -> None:
+    owner = await world.person()
+    claimed, free = await world.monitor(owner, plan()), await world.monitor(owner, plan())
+    taken, asked = await world.request(owner, free), await world.request(owner, free)
+    async with world.pool.connection() as connection, connection.transaction():
+        await connection.execute("select from schedule where monitor_id = %s for update", (claimed,))
+        await connection.execute(
+            "select from evaluation_request where evaluation_id = %s for update", (taken.evaluation_id,)
+        )
+        async with asyncio.timeout(5):
+            jobs = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+    assert jobs == [asked, await world.slot(owner, free)]
+
+
+async def test_a_full_batch_is_followed_at_once(
+    world: World, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.scheduler.BATCH_JOBS_MAX", 2)
+    owner = await world.person()
+    for _ in range(3):
+        await world.monitor(owner, plan())
+    assert [await scheduler.step() for _ in range(3)] == [0.0, REST_SECONDS, REST_SECONDS]
+
+
+async def test_what_was_asked_for_comes_before_slots(
+    world: World, scheduler: Scheduler, queue: RedisJobs, clock: Clock
+) -> None:
+    owner = await world.person()
+    monitors = [await world.monitor(owner, plan()) for _ in range(3)]
+    clock.move(60)
+    asked = await world.request(owner, monitors[2])
+    await scheduler.step()
+    jobs = await queued(queue)
+    assert jobs[0] == asked
+    assert {job.monitor_id for job in jobs[1:]} == set(monitors)
+
+
+async def test_a_paused_monitor_is_never_due(
+    world: World, scheduler: Scheduler, queue: RedisJobs, clock: Clock
+) -> None:
+    owner = await world.person()
+    monitor = await world.monitor(owner, plan())
+    await keep(world, owner, monitor, MonitorPaused(paused_at=AT), active=False)
+    for _ in range(3):
+        clock.move(EVERY_SECONDS)
+        await scheduler.step()
+    assert await queued(queue) == []
+    await keep(world, owner, monitor, MonitorResumed(resumed_at=AT), active=True)
+    await scheduler.step()
+    assert [job.due_at for job in await queued(queue)] == [clock()]
+
+
+async def keep(
+    world: World, owner: UUID, monitor: UUID, event: MonitorPaused | MonitorResumed, *, active: bool
+) -> None:
+    due = KeepSchedule(monitor, owner, plan().schedule, active=active, due_at=world.clock())
+    await world.append(owner, monitor, event, companions=[due])
+
+
+async def test_while_redis_is_away_nothing_is_claimed(
+    world: World, scheduler: Scheduler, queue: RedisJobs, no_redis: redis.Redis, clock: Clock
+) -> None:
+    await world.monitor(await world.person(), plan())
+    away = Scheduler(world.schedule, RedisJobs(no_redis, namespace="t", consumer="test"), now=clock)
+    with pytest.raises(OSError, match="redis"):
+        await away.step()
+    await scheduler.step()
+    assert len(await queued(queue)) == 1
+
+
+async def test_what_could_not_be_queued_is_given_back(
+    world: World, scheduler: Scheduler, queue: RedisJobs, full_redis: redis.Redis, clock: Clock
+) -> None:
+    owner = await world.person()
+    monitor = await world.monitor(owner, plan())
+    await world.request(owner, monitor)
+    refused = Scheduler(world.schedule, RedisJobs(full_redis, namespace="t", consumer="test"), now=clock)
+    with pytest.raises(OSError, match="permission"):
+        await refused.step()
+    assert await queued(queue) == []
+    await scheduler.step()
+    assert len(await queued(queue)) == 2
+
+
+async def test_a_queue_that_was_lost_is_handed_out_again(
+    world: World, scheduler: Scheduler, queue: RedisJobs, client: redis.Redis
+) -> None:
+    owner = await world.person()
+    monitor = await world.monitor(owner, plan())
+    await world.request(owner, monitor)
+    await scheduler.step()
+    await client.flushall()
+    await scheduler.step()
+    assert await queued(queue) == []  # makes the group again
+    assert len(await queued(queue)) == 2
+    await scheduler.step()
+    assert await queued(queue) == []
+
+
+async def test_a_slot_that_nobody_finished_is_handed_out_again_and_not_before_its_time(
+    world: World, scheduler: Scheduler, queue: RedisJobs, clock: Clock
+) -> None:
+    owner = await world.person()
+    await world.request(owner, await world.monitor(owner, plan()))
+    await scheduler.step()
+    first = await queued(queue)
+    clock.at += LOST_AFTER
+    await scheduler.step()
+    assert await queued(queue) == []
+    clock.move(0.001)
+    await scheduler.step()
+    assert await queued(queue) == first
+
+
+async def test_an_overdue_slot_runs_once_after_a_downtime(
+    world: World, scheduler: Scheduler, queue: RedisJobs, clock: Clock, fetcher: AiohttpFetcher, page: Page
+) -> None:
+    monitor = await world.monitor(await world.person(), plan(page.url))
+    clock.move(20 * EVERY_SECONDS + 1)
+    for _ in range(3):
+        await scheduler.step()
+        for job in await queued(queue):
+            await world.evaluator(fetcher).evaluate(job)
+            await world.project()
+    assert len(await world.all(EvaluationCompleted)) == 1
+    assert await world.due_at(monitor) == AT + timedelta(seconds=21 * EVERY_SECONDS)
+
+
+async def test_slots_do_not_drift_however_late_they_are_handed_out(
+    world: World, scheduler: Scheduler, queue: RedisJobs, clock: Clock, fetcher: AiohttpFetcher, page: Page
+) -> None:
+    monitor = await world.monitor(await world.person(), plan(page.url))
+    due = []
+    for late_seconds in (0.0, 3.0, 299.0, 0.5):
+        clock.at = await world.due_at(monitor) + timedelta(seconds=late_seconds)
+        await scheduler.step()
+        for job in await queued(queue):
+            due.append(job.due_at)
+            await world.evaluator(fetcher).evaluate(job)
+            await world.project()
+    assert due == [AT + timedelta(seconds=EVERY_SECONDS * number) for number in range(4)]
+
+
+async def test_a_slot_of_a_calendar_is_followed_by_the_next_of_the_calendar(
+    world: World, scheduler: Scheduler, queue: RedisJobs, clock: Clock, fetcher: AiohttpFetcher, page: Page
+) -> None:
+    monitor = await world.monitor(await world.person(), plan(page.url, schedule=Cron(line="0 8 * * *")))
+    clock.move(3600 * 50)
+    await scheduler.step()
+    for job in await queued(queue):
+        await world.evaluator(fetcher).evaluate(job)
+    assert await world.due_at(monitor) == AT + timedelta(days=2, hours=8)
+
+
+async def test_a_scheduler_works_until_it_is_asked_to_stop(
+    world: World, scheduler: Scheduler, queue: RedisJobs
+) -> None:
+    await world.monitor(await world.person(), plan())
+    await scheduler.run(RestlessStop(rests_max=2))
+    assert len(await queued(queue)) == 1

@@ -108,6 +108,19 @@ create table checkpoint (
 
 comment on column checkpoint.epoch is 'Grows with every change of the owner; a writer with an older epoch is a zombie.';
 
+-- Events that a consumer could not handle, and later events of the same streams, kept aside so that all others go on.
+create table parked (
+    consumer  text        not null,
+    partition smallint    not null,
+    place     bigint      not null,
+    stream_id uuid        not null,
+    error     text        not null,
+    parked_at timestamptz not null default now(),
+    primary key (consumer, partition, place)
+);
+
+create index parked_stream on parked (consumer, stream_id);
+
 -- Who does what alone, until when. The epoch grows with every new holder.
 create table lease (
     name       text        not null primary key,
@@ -142,23 +155,26 @@ create table evaluation_request (
 );
 
 create index evaluation_request_waiting on evaluation_request (requested_at);
+create unique index evaluation_request_one_waiting on evaluation_request (monitor_id) where enqueued_at is null;
+create index evaluation_request_of_monitor on evaluation_request (monitor_id);
 
 -- The content of every evidence ever used, once for each hash, compressed with zstd.
 create table evidence (
-    hash         text        not null primary key check (hash ~ '^[0-9a-f]{64}$'),
-    content_type text        not null,
-    charset      text,
-    body         bytea       not null,
-    body_bytes   integer     not null,
-    read_at      timestamptz not null
+    hash       text        not null primary key check (hash ~ '^[0-9a-f]{64}$'),
+    body       bytea       not null,
+    body_bytes integer     not null,
+    read_at    timestamptz not null
 );
 
--- What the last answer of a source was, for conditional requests.
+-- What the last answer of a source was, for conditional requests. What it called its content belongs here and not to the
+-- content, which others may have called otherwise.
 create table source_memory (
     monitor_id    uuid        not null,
     url           text        not null,
     etag          text,
     last_modified text,
+    content_type  text        not null,
+    charset       text,
     evidence_hash text        not null references evidence (hash),
     read_at       timestamptz not null,
     primary key (monitor_id, url)
@@ -358,3 +374,48 @@ create table read_model.notifications (
 
 create index notifications_of_owner on read_model.notifications (owner_id, created_at desc, id);
 create index notifications_due on read_model.notifications (next_attempt_at) where next_attempt_at is not null;
+
+-- What readers and aggregates of the `eventsourcing` library keep beside the log. Vigil's own workers use neither table.
+
+-- How far each of the library's projections has come in the log, moved in the transaction of what it wrote. Not in
+-- `checkpoint`: that counts places in partitions, has epochs, and holds back what the log in Redis may forget.
+create table eventsourcing_tracking (
+    consumer         text   not null,
+    application_name text   not null,
+    notification_id  bigint not null,
+    primary key (consumer, application_name)
+);
+
+comment on column eventsourcing_tracking.notification_id is 'A position in the log, or in that of another application; it only grows.';
+
+-- Snapshots of the library's aggregates. They may be deleted at any time: the events say everything.
+create table eventsourcing_snapshot (
+    originator_id      uuid    not null,
+    originator_version integer not null,
+    topic              text    not null,
+    state              bytea   not null,
+    primary key (originator_id, originator_version)
+);
+
+-- Signatures of the log's head: what whoever can write to this database, but has no key, cannot make again.
+
+create table signed_head (
+    position  bigint      not null primary key check (position > 0),
+    hash      bytea       not null check (length(hash) = 32),
+    signed_at timestamptz not null,
+    key_id    text        not null check (key_id ~ '^[0-9a-f]{64}$'),
+    signature bytea       not null check (length(signature) = 64)
+);
+
+comment on table signed_head is 'The hash the log had at a position, signed with Ed25519 (docs/evidence.md). Never updated, never deleted.';
+comment on column signed_head.key_id is 'sha256 of the public key''s 32 bytes.';
+
+create function refuse_change_of_signed_head() returns trigger
+language plpgsql as $$
+begin
+    raise exception 'what was signed is never changed' using errcode = 'restrict_violation';
+end
+$$;
+
+create trigger signed_head_is_append_only before update or delete or truncate on signed_head
+for each statement execute function refuse_change_of_signed_head();

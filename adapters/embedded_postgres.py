@@ -30,6 +30,7 @@ from adapters.embedded_process import (
     is_gone,
     log_tail,
     process_in,
+    processes_in,
     socket_directory,
 )
 
@@ -170,7 +171,12 @@ class EmbeddedPostgres:
         try:
             first, rest = lock.read_text().split("\n", 1)
             pid = int(first)
-        except (FileNotFoundError, ValueError):  # none, or just being written
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            # Empty or cut off: just being written, or all that a power failure left of it. PostgreSQL would not start.
+            if not processes_in(self._cluster, "postgres"):
+                lock.unlink(missing_ok=True)
             return None
         process = process_in(self._cluster, "postgres", pid)
         if process is None and psutil.pid_exists(pid):

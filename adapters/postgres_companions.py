@@ -15,6 +15,7 @@ from commands.event_store import (
     CloseEvaluation,
     Companion,
     ConcurrentAppend,
+    DropRequest,
     DropSchedule,
     KeepCredential,
     KeepEvidence,
@@ -38,7 +39,6 @@ on conflict (monitor_id) do update
 set schedule = excluded.schedule, active = excluded.active, due_at = excluded.due_at, enqueued_at = null
 """
 _DROP_SCHEDULE = "delete from schedule where monitor_id = %s"
-_DROP_REQUESTS = "delete from evaluation_request where monitor_id = %s"
 _CLOSE_EVALUATION = """
 update schedule
 set last_evaluation_id = %(evaluation_id)s,
@@ -53,15 +53,15 @@ insert into evaluation_request (evaluation_id, monitor_id, owner_id, requested_a
 _CLOSE_REQUEST = "delete from evaluation_request where evaluation_id = %s"
 
 _KEEP_EVIDENCE = """
-insert into evidence (hash, content_type, charset, body, body_bytes, read_at) values (%s, %s, %s, %s, %s, %s)
+insert into evidence (hash, body, body_bytes, read_at) values (%s, %s, %s, %s)
 on conflict (hash) do nothing
 """
 _REMEMBER_SOURCE = """
-insert into source_memory (monitor_id, url, etag, last_modified, evidence_hash, read_at)
-values (%s, %s, %s, %s, %s, %s)
+insert into source_memory (monitor_id, url, etag, last_modified, content_type, charset, evidence_hash, read_at)
+values (%s, %s, %s, %s, %s, %s, %s, %s)
 on conflict (monitor_id, url) do update
-set etag = excluded.etag, last_modified = excluded.last_modified, evidence_hash = excluded.evidence_hash,
-    read_at = excluded.read_at
+set etag = excluded.etag, last_modified = excluded.last_modified, content_type = excluded.content_type,
+    charset = excluded.charset, evidence_hash = excluded.evidence_hash, read_at = excluded.read_at
 """
 
 _KEEP_CREDENTIAL = """
@@ -90,11 +90,12 @@ async def _write(connection: Connection, companion: Companion) -> None:
             await connection.execute(_KEEP_SCHEDULE, (monitor_id, owner_id, document, active, due_at))
         case DropSchedule(monitor_id):
             await connection.execute(_DROP_SCHEDULE, (monitor_id,))
-            await connection.execute(_DROP_REQUESTS, (monitor_id,))
         case CloseEvaluation():
             await _close_evaluation(connection, companion)
         case KeepRequest(evaluation_id, monitor_id, owner_id, requested_at):
             await connection.execute(_KEEP_REQUEST, (evaluation_id, monitor_id, owner_id, requested_at))
+        case DropRequest(evaluation_id):
+            await connection.execute(_CLOSE_REQUEST, (evaluation_id,))
         case KeepEvidence():
             await _keep_evidence(connection, companion)
         case KeepCredential(user_id, password_hash, changed_at):
@@ -126,7 +127,7 @@ async def _keep_evidence(connection: Connection, keep: KeepEvidence) -> None:
     body = zstandard.compress(document.body)
     await connection.execute(
         _KEEP_EVIDENCE,
-        (document.hash, document.content_type, document.charset, body, len(document.body), document.fetched_at),
+        (document.hash, body, len(document.body), document.fetched_at),
     )
     validators = document.validators
     await connection.execute(
@@ -136,6 +137,8 @@ async def _keep_evidence(connection: Connection, keep: KeepEvidence) -> None:
             keep.source_url,
             validators.etag,
             validators.last_modified,
+            document.content_type,
+            document.charset,
             document.hash,
             document.fetched_at,
         ),

@@ -9,7 +9,15 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres_companions import write_companions
-from commands.event_store import AlreadyAnswered, AlreadyReserved, Companion, ConcurrentAppend, Receipt, Reserve
+from commands.event_store import (
+    WAITING_REQUEST,
+    AlreadyAnswered,
+    AlreadyReserved,
+    Companion,
+    ConcurrentAppend,
+    Receipt,
+    Reserve,
+)
 from domain.event import Metadata, NewEvents, StreamEvent
 from domain.event_codec import decode, decode_metadata, encode, encode_metadata
 
@@ -39,6 +47,8 @@ from event where stream_id = %s and version > %s order by version
 _LOCK_SCOPE = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 _FIND_RECEIPT = "select fingerprint, status, answer from command_receipt where owner_id = %s and command_id = %s"
+
+_FIND_WAITING = "select evaluation_id from evaluation_request where monitor_id = %s and enqueued_at is null"
 
 EXPECTED_VERSION_AHEAD = "VG002"
 
@@ -98,6 +108,12 @@ class PostgresEventStore:
             row = await (await connection.execute(_FIND_RECEIPT, (owner_id, command_id))).fetchone()
         return None if row is None else Receipt(bytes(row[0]), row[1], row[2])
 
+    async def find_waiting_request(self, monitor_id: UUID) -> UUID | None:
+        """The evaluation of this monitor that was asked for and not begun, if any."""
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(_FIND_WAITING, (monitor_id,))).fetchone()
+        return None if row is None else row[0]
+
     def _rows(self, batch: Sequence[NewEvents], metadata: Metadata) -> list[dict[str, Any]]:
         context = encode_metadata(metadata).decode()
         return [
@@ -141,6 +157,8 @@ def _meaning(error: psycopg.errors.UniqueViolation) -> Exception:
         case "reservation_pkey":
             detail = error.diag.message_detail or ""
             return AlreadyReserved(detail.partition("=(")[2].partition(",")[0])
+        case "evaluation_request_one_waiting":
+            return AlreadyReserved(WAITING_REQUEST)
         case "command_receipt_pkey":
             return AlreadyAnswered()
         case _:

@@ -11,7 +11,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from domain.evaluation import Previous, Verdict
-from domain.evidence import Document, FetchOutcome, Validators
+from domain.evidence import Document, FetchOutcome, Memory, Validators
 from domain.fact import FactValue
 
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
@@ -45,16 +45,11 @@ where monitor_id = %(monitor_id)s and name = %(name)s and confidence >= %(confid
 order by observed_at desc limit 1
 """
 
-_MEMORY = "select url, etag, last_modified, evidence_hash from source_memory where monitor_id = %s"
+_MEMORY = """
+select url, etag, last_modified, content_type, charset, evidence_hash from source_memory where monitor_id = %s
+"""
 
-_EVIDENCE = "select content_type, charset, body, body_bytes from evidence where hash = %s"
-
-
-class Memory(msgspec.Struct, frozen=True):
-    """What is remembered of a source's last answer."""
-
-    validators: Validators
-    evidence_hash: str
+_EVIDENCE = "select body, body_bytes from evidence where hash = %s"
 
 
 class PostgresHistory:
@@ -89,20 +84,23 @@ class PostgresHistory:
         """What is remembered of each source, by its url."""
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(_MEMORY, (monitor_id,))).fetchall()
-        return {url: Memory(Validators(etag=etag, last_modified=modified), kept) for url, etag, modified, kept in rows}
+        return {
+            url: Memory(Validators(etag=etag, last_modified=modified), content_type, charset, kept)
+            for url, etag, modified, content_type, charset, kept in rows
+        }
 
-    async def evidence(self, answer: Document, evidence_hash: str) -> Document:
+    async def evidence(self, answer: Document, memory: Memory) -> Document:
         """The kept content behind a 304 answer, as a document of outcome `not_modified`."""
         async with self._pool.connection() as connection:
-            row = await (await connection.execute(_EVIDENCE, (evidence_hash,))).fetchone()
+            row = await (await connection.execute(_EVIDENCE, (memory.evidence_hash,))).fetchone()
         if row is None:
-            raise LookupError(f"evidence {evidence_hash} is not kept any more")
-        content_type, charset, body, body_bytes = row
+            raise LookupError(f"evidence {memory.evidence_hash} is not kept any more")
+        body, body_bytes = row
         return msgspec.structs.replace(
             answer,
             outcome=FetchOutcome.NOT_MODIFIED,
-            content_type=content_type,
-            charset=charset,
+            content_type=memory.content_type,
+            charset=memory.charset,
             body=zstandard.decompress(body, max_output_size=body_bytes),
-            hash=evidence_hash,
+            hash=memory.evidence_hash,
         )

@@ -26,7 +26,7 @@ _HEAD = "select tx::text, seq, position, hash, partition_positions from log_head
 
 # The head and what follows it, in one round trip; without news one row whose right half is null. Ordered by the table's
 # tx: the bare name would mean the text in the select list, where '1000' comes before '999'.
-_UNSEQUENCED = """
+UNSEQUENCED = """
 select h.tx::text, h.seq, h.position, h.hash, h.partition_positions, e.*
 from log_head h left join lateral (
     select event.tx::text, event.seq, stream_id, version, owner_id, type, type_version, data::text, metadata::text,
@@ -36,11 +36,11 @@ from log_head h left join lateral (
     order by event.tx, event.seq limit %s
 ) e on true
 """
-_HEAD_COLUMNS = 5
+HEAD_COLUMNS = 5
 
 # One statement, so one round trip: the head moves only from where we read it, and the log grows only if it moved.
 # Losing its tail in a crash is harmless (the same events get the same positions again), so it need not wait for disk.
-_ADVANCE = """
+ADVANCE_HEAD = """
 with relaxed as materialized (
     select set_config('synchronous_commit', 'off', true)
 ), moved as (
@@ -55,6 +55,8 @@ select new.* from relaxed, moved, unnest(
     %(column_stream_id)s::uuid[], %(column_version)s::integer[], %(column_hash)s::bytea[]
 ) as new
 """
+
+_FROM_THE_FUTURE = "select tx >= pg_snapshot_xmax(pg_current_snapshot()) from log_head"
 
 _PARTITION_TAIL = """
 select l.partition, l.partition_position, l.position, e.stream_id, e.version, e.owner_id, e.type, e.type_version,
@@ -93,14 +95,14 @@ class PostgresLog:
         Empty when there are none, or when another sequencer was faster: its compare-and-set won, ours wrote nothing.
         """
         async with self._pool.connection() as connection:
-            found = await (await connection.execute(_UNSEQUENCED, (BATCH_EVENTS_MAX,))).fetchall()
-            head = _head_of(found[0] if found else None)
-            rows = [row[_HEAD_COLUMNS:] for row in found if row[_HEAD_COLUMNS] is not None]
+            found = await (await connection.execute(UNSEQUENCED, (BATCH_EVENTS_MAX,))).fetchall()
+            head = head_of(found[0] if found else None)
+            rows = [row[HEAD_COLUMNS:] for row in found if row[HEAD_COLUMNS] is not None]
             if not rows:
                 return []
             entries, hashes, places = chain(head, [row[2:] for row in rows])
             cursor = await connection.execute(
-                _ADVANCE,
+                ADVANCE_HEAD,
                 {
                     "tx": rows[-1][0],
                     "seq": rows[-1][1],
@@ -118,6 +120,13 @@ class PostgresLog:
                 },
             )
             return entries if cursor.rowcount == len(entries) else []
+
+    async def is_from_another_cluster(self) -> bool:
+        """Whether the last sequenced transaction lies in this cluster's future: the store was restored into a younger one,
+        whose new events would sort before the old and never be sequenced."""
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(_FROM_THE_FUTURE)).fetchone()
+        return row is not None and bool(row[0])
 
     async def places(self) -> tuple[int, ...]:
         """The last place of each partition."""
@@ -158,13 +167,14 @@ def canonical(entry: LogEntry) -> bytes:
 
 
 async def _head(connection: Connection) -> LogHead:
-    return _head_of(await (await connection.execute(_HEAD)).fetchone())
+    return head_of(await (await connection.execute(_HEAD)).fetchone())
 
 
-def _head_of(row: tuple[Any, ...] | None) -> LogHead:
+def head_of(row: tuple[Any, ...] | None) -> LogHead:
+    """The head from the first `HEAD_COLUMNS` of a row; raises `RuntimeError` for a store without one."""
     if row is None:
         raise RuntimeError("log_head is empty: the store was not migrated by `vigil migrate up`")
-    tx, seq, position, digest, places = row[:_HEAD_COLUMNS]
+    tx, seq, position, digest, places = row[:HEAD_COLUMNS]
     if len(places) != PARTITIONS:
         raise RuntimeError(f"log_head counts {len(places)} partitions, this program {PARTITIONS}")
     return LogHead(tx, seq, position, bytes(digest), tuple(places))

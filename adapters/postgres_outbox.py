@@ -25,8 +25,6 @@ returning notification_id
 
 _RENEW = "update delivery_claim set claimed_until = %s where notification_id = any (%s)"
 
-_LET_GO = "delete from delivery_claim where notification_id = %s"
-
 _REACHED = "select position from checkpoint where consumer = %s and partition = %s"
 
 _TRIGGERS = """
@@ -52,11 +50,6 @@ class PostgresOutbox:
         """Lengthen claims."""
         async with self._pool.connection() as connection:
             await connection.execute(_RENEW, (until, list(notification_ids)))
-
-    async def let_go(self, notification_id: UUID) -> None:
-        """End a claim."""
-        async with self._pool.connection() as connection:
-            await connection.execute(_LET_GO, (notification_id,))
 
 
 class PostgresTriggers:

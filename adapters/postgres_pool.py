@@ -10,7 +10,7 @@ from psycopg_pool import AsyncConnectionPool
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
 # A transaction that idles would hold back the sequencer for everybody, so the server ends it.
-_SETTINGS = (
+SESSION_SETTINGS = (
     "-c search_path=read_model,public -c timezone=UTC -c idle_in_transaction_session_timeout=30s"
     " -c statement_timeout=60s -c lock_timeout=20s"
 )
@@ -33,7 +33,7 @@ async def open_pool(
         kwargs={
             "autocommit": True,
             "application_name": name,
-            "options": f"{_SETTINGS} {settings}".strip(),
+            "options": f"{SESSION_SETTINGS} {settings}".strip(),
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,

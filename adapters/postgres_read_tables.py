@@ -1,6 +1,7 @@
 """Applying projections: the SQL of a projection run over batches of log entries, with its checkpoint, in one transaction."""
 
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -8,7 +9,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from domain.log_entry import LogEntry
-from projections.projection import On, Projection, group_by_rank, split_into_runs
+from projections.projection import CannotApply, On, Projection, group_by_rank, split_into_runs
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
@@ -16,10 +17,12 @@ Pool = AsyncConnectionPool[Connection]
 # A crash may lose the last commits, but always the checkpoint with the rows: they are simply projected again.
 _RELAX = "set local synchronous_commit = off"
 
+# Never past the log's own end: an entry from there is a ghost of a tail that a restored store no longer has.
 _MOVE_CHECKPOINTS = """
 update checkpoint c set position = m.new, epoch = m.epoch, updated_at = clock_timestamp()
 from unnest(%s::smallint[], %s::bigint[], %s::bigint[], %s::bigint[]) as m (partition, old, new, epoch)
 where c.consumer = %s and c.partition = m.partition and c.position = m.old and c.epoch <= m.epoch
+  and m.new <= (select partition_positions[m.partition + 1] from log_head)
 """
 
 _BEGIN_PLACES = """
@@ -40,6 +43,12 @@ with batch as materialized (
 """
 
 _encoder = msgspec.json.Encoder()
+
+
+_PARK = """
+insert into parked (consumer, partition, place, stream_id, error) values (%s, %s, %s, %s, %s) on conflict do nothing
+"""
+_PARKED_STREAMS = "select distinct stream_id from parked where consumer = %s and stream_id = any (%s)"
 
 
 class PostgresCheckpoints:
@@ -104,21 +113,54 @@ class PostgresReadTables:
         self, entries: Sequence[LogEntry], *, places: Mapping[int, int], epochs: Mapping[int, int]
     ) -> dict[int, int] | None:
         """Apply a batch and move its checkpoints. The checkpoint row is locked before any table is touched, so that a
-        rebuild which holds it can exchange the tables."""
+        rebuild which holds it can exchange the tables.
+
+        Raises `CannotApply` when the tables refuse an entry; then nothing was written."""
         new = {entry.partition: entry.place for entry in entries}
+        try:
+            async with self._pool.connection() as connection, connection.transaction() as transaction:
+                await connection.execute(_RELAX)
+                if await move_checkpoints(connection, self._projection.name, new, places=places, epochs=epochs):
+                    await self.write(connection, await self._without_parked(connection, entries))
+                    return new
+                raise psycopg.Rollback(transaction)
+        except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as refusal:
+            raise CannotApply(str(refusal)) from refusal
+        return None
+
+    async def park(
+        self, entry: LogEntry, error: str, *, places: Mapping[int, int], epochs: Mapping[int, int]
+    ) -> dict[int, int] | None:
+        """Keep an entry aside instead of applying it, and move on past it. The new place, or None as for `apply`."""
+        new = {entry.partition: entry.place}
         async with self._pool.connection() as connection, connection.transaction() as transaction:
-            await connection.execute(_RELAX)
             if await move_checkpoints(connection, self._projection.name, new, places=places, epochs=epochs):
-                await self.write(connection, entries)
+                await connection.execute(_PARK, (self._projection.name, *_parked(entry), error))
                 return new
             raise psycopg.Rollback(transaction)
         return None
+
+    async def _without_parked(self, connection: Connection, entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
+        """Entries of streams that have one parked are parked behind it, so that a stream keeps its order."""
+        streams = list({entry.stream_id for entry in entries})
+        rows = await (await connection.execute(_PARKED_STREAMS, (self._projection.name, streams))).fetchall()
+        held = {row[0] for row in rows}
+        if not held:
+            return entries
+        behind = [(self._projection.name, *_parked(entry), "behind") for entry in entries if entry.stream_id in held]
+        async with connection.cursor() as cursor:
+            await cursor.executemany(_PARK, behind)
+        return [entry for entry in entries if entry.stream_id not in held]
 
     async def write(self, connection: Connection, entries: Sequence[LogEntry]) -> None:
         """Change the tables in the connection's search path by a batch, without a checkpoint."""
         for run in split_into_runs(entries, self._handlers.get):
             for handler, group in group_by_rank(run, self._handlers.get):
                 await _execute(connection, handler, group)
+
+
+def _parked(entry: LogEntry) -> tuple[int, int, UUID]:
+    return entry.partition, entry.place, entry.stream_id
 
 
 async def _execute(connection: Connection, handler: On, group: Sequence[LogEntry]) -> None:

@@ -33,7 +33,7 @@ def status(database_url: str) -> list[MigrationStatus]:
 
 def up(database_url: str) -> list[str]:
     """Apply what is missing, under a lock that makes a second caller wait. The names of what was applied."""
-    with _backend(database_url) as backend, backend.lock():
+    with _backend(database_url) as backend, _alone(backend):
         waiting = backend.to_apply(_migrations())
         backend.apply_migrations(waiting)
         return [migration.id for migration in waiting]
@@ -41,7 +41,7 @@ def up(database_url: str) -> list[str]:
 
 def down(database_url: str, *, steps: int = 1) -> list[str]:
     """Take back the newest `steps` migrations and everything stored in their tables. The names of what was undone."""
-    with _backend(database_url) as backend, backend.lock():
+    with _backend(database_url) as backend, _alone(backend):
         applied = backend.to_rollback(_migrations())[:steps]
         backend.rollback_migrations(applied)
         return [migration.id for migration in applied]
@@ -50,6 +50,17 @@ def down(database_url: str, *, steps: int = 1) -> list[str]:
 def _migrations() -> Any:  # noqa: ANN401  yoyo is untyped
     """The migrations, oldest first; yoyo would take the package's own `__init__.py` for one."""
     return yoyo.read_migrations(str(FOLDER)).filter(lambda migration: migration.path.endswith(".sql"))
+
+
+@contextmanager
+def _alone(backend: Any) -> Iterator[None]:  # noqa: ANN401  yoyo is untyped
+    """A lock that ends with its session: yoyo's own is a row, which a killed process leaves behind for ever."""
+    cursor = backend.connection.cursor()
+    cursor.execute("select pg_advisory_lock(hashtextextended('vigil migrations', 0))")
+    try:
+        yield
+    finally:
+        cursor.execute("select pg_advisory_unlock(hashtextextended('vigil migrations', 0))")
 
 
 @contextmanager

@@ -77,6 +77,12 @@ class CountedTables:
             self.applied += len(entries)
         return moved
 
+    async def park(
+        self, entry: LogEntry, error: str, *, places: Mapping[int, int], epochs: Mapping[int, int]
+    ) -> dict[int, int] | None:
+        """As the tables do; a benchmark's history has nothing to park."""
+        return await self._tables.park(entry, error, places=places, epochs=epochs)
+
 
 class Progress:
     """A line that tells how far something is, written over itself about five times a second."""

@@ -46,6 +46,7 @@ from projections.core import CORE
 from workers.evaluation_queue import EvaluationQueue
 from workers.evaluator import Evaluator
 from workers.log_reader import LogReader
+from workers.look import Looker
 from workers.mailer import Delivery, Mailer
 from workers.notifier import CONSUMER as NOTIFIER
 from workers.notifier import Notifier
@@ -167,14 +168,13 @@ class Parts:
 
     def evaluator(self) -> EvaluationQueue:
         """Evaluates what was handed out."""
+        history = PostgresHistory(self.pool)
         evaluator = Evaluator(
             store=self.store,
-            fetcher=self.fetcher,
-            reading=FactReader(),
+            looker=Looker(fetcher=self.fetcher, reading=FactReader(), kept=history),
             conditions=self.conditions,
-            history=PostgresHistory(self.pool),
+            history=history,
             now=utc_now,
-            new_id=new_id,
         )
         return EvaluationQueue(self._jobs(), evaluator, monotonic=time.monotonic)
 

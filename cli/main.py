@@ -6,6 +6,7 @@ runs, so that help is there at once."""
 
 import sys
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -87,7 +88,7 @@ def api() -> None:
 def worker(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="relay, projector, scheduler, evaluator, notifier or mailer."),
+        typer.Argument(metavar="NAME...", help="relay, projector, scheduler, evaluator, notifier, mailer or notary."),
     ],
 ) -> None:
     """Run some of the workers alone.
@@ -239,6 +240,63 @@ def events_replay(
         from cli.events import run_replay
 
         run_replay(first=first, types=types or [], as_json=as_json)
+
+
+@events.command("export", epilog="Example: vigil events export --signed --output log.ndjson")
+def events_export(
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The file to write; it appears when it is complete.")],
+    signed: Annotated[bool, typer.Option("--signed", help="With signatures that cover everything in it.")] = False,
+    first: Annotated[int, typer.Option("--from", min=1, metavar="POSITION", help="The first position.")] = 1,
+    last: Annotated[
+        int | None, typer.Option("--to", min=1, metavar="POSITION", help="The last position, else the end of the log.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the log to a file that others can check.
+
+    Each event with its hash, which covers everything before it. With --signed the file can be checked with nothing but the
+    public key: see `vigil events verify FILE`.
+    """
+    with failing_in_one_sentence():
+        from cli.log_proof import run_export
+
+        run_export(output=output, first=first, last=last, signed=signed, as_json=as_json)
+
+
+@events.command("verify", epilog="Example: vigil events verify log.ndjson --public-key vigil.pem")
+def events_verify(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="An exported log; without it, the store.")
+    ] = None,
+    public_keys: Annotated[
+        list[str] | None,
+        typer.Option("--public-key", metavar="KEY", help="Base64, PEM or a file with it; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Prove that no event was changed, removed, inserted or moved.
+
+    For a file nothing else is needed, no database and no settings. Without a file the store is compared with its chain and its
+    signatures. Exits 1 and names the first wrong position when something is not as it was.
+    """
+    with failing_in_one_sentence():
+        from cli.log_proof import run_verify
+
+        run_verify(file, public_keys=public_keys or [], as_json=as_json)
+
+
+@events.command("public-key", epilog="Example: vigil events public-key --pem > vigil.pem")
+def events_public_key(
+    pem: Annotated[bool, typer.Option("--pem", help="In PEM, for other programs.")] = False,
+) -> None:
+    """Print the key that exported logs are checked with.
+
+    Keep it elsewhere, from the beginning: who can change the log may change what stands beside it.
+    """
+    with failing_in_one_sentence():
+        from cli.log_proof import run_public_key
+
+        run_public_key(pem=pem)
 
 
 @app.command(epilog="Example: vigil doctor")

@@ -32,6 +32,7 @@ class ActionCommands:
         self, caller: Caller, *, name: str, config: ActionConfig, answer: Callable[[Written[Action]], object]
     ) -> Written[Action]:
         """Describe something to be done."""
+        await self.shell.refuse_repeated(caller)
         own = await self.addresses.address_of(caller.user_id)
         events = action.create(name=name, config=config, own_address=own, now=self.shell.now())
         return await self.shell.create(caller, ACTION, self.shell.new_id(), events, answer=answer)

@@ -1,6 +1,5 @@
 """POST, PUT and DELETE of /api/v1/actions."""
 
-from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -11,11 +10,19 @@ from litestar.params import FromPath, JSONBody
 
 from commands.actions import ActionCommands
 from commands.http.form import AnyRequest, Envelope
-from commands.http.writing import Projected, Views, caller_of, if_version, read_back, written_answer
+from commands.http.writing import (
+    Projected,
+    Views,
+    caller_of,
+    deleted_answer,
+    first_of,
+    if_version,
+    read_back,
+    written_answer,
+)
 from commands.shapes import ActionShape, action_shape
 from commands.shell import Written
-from domain.action import Action, EmailAction
-from domain.errors import NotFound
+from domain.action import Action, ActionCreated, EmailAction
 
 
 class ActionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,14 +49,10 @@ class ActionWrites(Controller):
         projected: NamedDependency[Projected],
     ) -> Response[Envelope[ActionShape]]:
         """Describe something to be done when a trigger fires."""
-        caller, now = await caller_of(request), actions.shell.now()
-
-        def shape(written: Written[Action]) -> ActionShape:
-            return _shape(written, created_at=now, updated_at=now)
-
-        written = await actions.create(caller, name=data.name, config=_config(data), answer=shape)
+        caller = await caller_of(request)
+        written = await actions.create(caller, name=data.name, config=_config(data), answer=_as_created)
         position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
-        return written_answer(request, shape(written), written, position=position, status=201)
+        return written_answer(request, _as_created(written), written, position=position, status=201)
 
     @put("/{action_id:uuid}", summary="Replace an action")
     async def replace_action(
@@ -75,25 +78,25 @@ class ActionWrites(Controller):
         action_id: FromPath[UUID],
         actions: NamedDependency[ActionCommands],
         projected: NamedDependency[Projected],
-    ) -> None:
+    ) -> Response[None]:
         """Do it no more."""
         caller = await caller_of(request)
         written = await actions.delete(caller, action_id, if_version=if_version(request))
-        await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+        return deleted_answer(position)
 
 
 def _config(data: ActionBody) -> EmailAction:
     return EmailAction(to=data.to, subject_template=data.subject_template)
 
 
-def _shape(written: Written[Action], *, created_at: datetime, updated_at: datetime) -> ActionShape:
-    if written.state.config is None:
-        raise NotFound
+def _as_created(written: Written[Action]) -> ActionShape:
+    created = first_of(written, ActionCreated)
     return action_shape(
         id=written.stream_id,
-        name=written.state.name,
-        config=written.state.config,
+        name=created.name,
+        config=created.config,
         version=written.version,
-        created_at=created_at,
-        updated_at=updated_at,
+        created_at=created.created_at,
+        updated_at=created.created_at,
     )

@@ -59,12 +59,18 @@ class CloseEvaluation(msgspec.Struct, frozen=True):
 
 
 class KeepRequest(msgspec.Struct, frozen=True):
-    """Somebody asked for an evaluation now."""
+    """Somebody asked for an evaluation now. Fails with `AlreadyReserved` while another request of the monitor waits."""
 
     evaluation_id: UUID
     monitor_id: UUID
     owner_id: UUID
     requested_at: datetime
+
+
+class DropRequest(msgspec.Struct, frozen=True):
+    """The evaluation somebody asked for can no longer be made."""
+
+    evaluation_id: UUID
 
 
 class KeepEvidence(msgspec.Struct, frozen=True):
@@ -100,6 +106,7 @@ Companion = (
     | DropSchedule
     | CloseEvaluation
     | KeepRequest
+    | DropRequest
     | KeepEvidence
     | KeepCredential
     | KeepReceipt
@@ -113,6 +120,10 @@ class Receipt(msgspec.Struct, frozen=True):
     fingerprint: bytes
     status: int
     answer: dict[str, Any]
+
+
+WAITING_REQUEST = "waiting-evaluation-request"
+"""The scope of `AlreadyReserved` when a monitor has a request already that nobody has begun."""
 
 
 class ConcurrentAppend(Exception):
@@ -153,4 +164,8 @@ class EventStore(Protocol):
 
     async def find_receipt(self, owner_id: UUID, command_id: str) -> Receipt | None:
         """The answer this person's command was given, if it was carried out."""
+        ...
+
+    async def find_waiting_request(self, monitor_id: UUID) -> UUID | None:
+        """The evaluation of this monitor that was asked for and not begun, if any."""
         ...

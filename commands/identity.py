@@ -4,10 +4,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Protocol
 from uuid import UUID
-from zoneinfo import available_timezones
 
 import msgspec
 from email_validator import EmailNotValidError, validate_email
@@ -17,6 +15,7 @@ from commands.shell import ATTEMPTS_MAX, Aggregate, Loaded, Shell, load
 from domain import user
 from domain.errors import InvalidInput, NotFound, RuleViolation
 from domain.event import Event, Metadata, NewEvents
+from domain.schedule import timezones
 from domain.user import User
 
 USER = Aggregate(initial=User(), evolve=user.evolve)
@@ -285,15 +284,8 @@ def check_password(password: str, *, email: str) -> None:
 def _check_profile(name: str, timezone: str) -> None:
     if not 1 <= len(name.strip()) <= NAME_CHARS_MAX or not name.isprintable():
         raise InvalidInput(f"a name is 1 to {NAME_CHARS_MAX} printable characters", field="name")
-    if timezone not in _timezones():
+    if timezone not in timezones():
         raise InvalidInput(f"{timezone!r} is not an IANA time zone; write for example Europe/Berlin", field="timezone")
-
-
-@cache
-def _timezones() -> frozenset[str]:
-    """The IANA names this host knows. Read once: it means opening hundreds of files on the event loop. `localtime` is
-    whatever the host is set to, and `Factory` says that nothing is set."""
-    return frozenset(available_timezones() - {"localtime", "Factory"})
 
 
 def _appended(user_id: UUID, version: int, events: Sequence[Event]) -> NewEvents:

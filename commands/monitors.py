@@ -9,6 +9,7 @@ from uuid import UUID
 from commands.event_store import (
     AlreadyReserved,
     Companion,
+    ConcurrentAppend,
     DropSchedule,
     KeepRequest,
     KeepSchedule,
@@ -17,16 +18,16 @@ from commands.event_store import (
     Reserve,
 )
 from commands.http.caller import Caller
-from commands.shell import Aggregate, Shell, Written, load_own
+from commands.shell import ATTEMPTS_MAX, Aggregate, Shell, Written, load_own
 from domain import evaluation, monitor
 from domain.classification import ClassifyRequest, Draft
 from domain.condition import fires_by_default, kind_of
-from domain.errors import DuplicateName, InvalidInput, MonitorLimitExceeded
+from domain.errors import DuplicateName, MonitorLimitExceeded, StaleVersion
 from domain.evaluation import Evaluation, EvaluationRequested
 from domain.fact import FactSpec, Select
 from domain.history import TemporalCall
 from domain.monitor import Monitor, Status
-from domain.plan import NAME_CHARS_MAX, Fires, Plan, check_plan
+from domain.plan import NAME_CHARS_MAX, Fires, Plan, check_facts, check_plan, check_sources
 from domain.schedule import Every, Schedule, check_schedule
 from domain.source import Source
 
@@ -93,8 +94,10 @@ class MonitorCommands:
 
     async def compile(self, wish: Wish) -> tuple[str, Plan]:
         """The name and the checked plan a wish leads to; raises what is wrong with it, naming the field."""
-        if not wish.sources:
-            raise InvalidInput("say where to look: give at least one source with a url", field="sources")
+        monitor.check_prompt(wish.prompt)
+        check_sources(wish.sources)
+        if wish.facts is not None:
+            check_facts(wish.facts)
         for i, source in enumerate(wish.sources):
             self.sources.check_source(source, field=f"sources[{i}]")
         draft = await self.classifier.classify(
@@ -124,7 +127,7 @@ class MonitorCommands:
             fires=wish.fires or draft.fires or fires_by_default(calls),
         )
         check_plan(plan)
-        return wish.name or draft.name, plan
+        return draft.name if wish.name is None else wish.name, plan
 
     def _default_schedule(self) -> Every:
         return Every(seconds=max(int(INTERVAL_DEFAULT.total_seconds()), self.interval_seconds_min))
@@ -158,11 +161,11 @@ class MonitorCommands:
 
     async def revise(self, caller: Caller, monitor_id: UUID, wish: Wish, *, if_version: int | None) -> Written[Monitor]:
         """Change name and plan together."""
-        name, plan = await self.compile(wish)
+        _, plan = await self.compile(wish)
         now = self.shell.now()
 
         def decide(current: Monitor) -> list[monitor.MonitorEvent]:
-            renamed = monitor.rename(current, name=wish.name or current.name or name, now=now)
+            renamed = monitor.rename(current, name=current.name if wish.name is None else wish.name, now=now)
             return [*renamed, *monitor.revise(current, prompt=wish.prompt, plan=plan, now=now)]
 
         def companions(before: Monitor, after: Monitor) -> list[Companion]:
@@ -176,6 +179,21 @@ class MonitorCommands:
             return written
 
         return await self._change(caller, monitor_id, decide, companions, if_version)
+
+    async def change(
+        self, caller: Caller, monitor_id: UUID, wish_of: Callable[[Monitor], Wish], *, if_version: int | None
+    ) -> Written[Monitor]:
+        """Revise with a wish that is made from the present monitor, and made again when somebody was faster: what one of
+        two changes leaves out, the other may have changed."""
+        for _ in range(ATTEMPTS_MAX):
+            present = await load_own(self.shell.store, MONITOR, monitor_id, caller.user_id)
+            version = present.version if if_version is None else if_version
+            try:
+                return await self.revise(caller, monitor_id, wish_of(present.state), if_version=version)
+            except StaleVersion:
+                if if_version is not None:
+                    raise
+        raise ConcurrentAppend
 
     async def pause(self, caller: Caller, monitor_id: UUID, *, if_version: int | None) -> Written[Monitor]:
         """Stop evaluating; frees its place in the quota."""
@@ -225,15 +243,22 @@ class MonitorCommands:
     async def evaluate(
         self, caller: Caller, monitor_id: UUID, *, answer: Callable[[Written[Evaluation]], object]
     ) -> Written[Evaluation]:
-        """Ask for an evaluation now; a worker takes it up at once."""
+        """Ask for an evaluation now; a worker takes it up at once. While one that was asked for before has not begun, that
+        one is the answer: it will see whatever a second one could."""
+        await self.shell.refuse_repeated(caller)
         loaded = await load_own(self.shell.store, MONITOR, monitor_id, caller.user_id)
         monitor.check_evaluable(loaded.state)
         now, evaluation_id = self.shell.now(), self.shell.new_id()
         request = KeepRequest(evaluation_id, monitor_id, caller.user_id, now)
         events = [EvaluationRequested(monitor_id=monitor_id, requested_at=now)]
-        return await self.shell.create(
-            caller, EVALUATION, evaluation_id, events, companions=[request], answer=answer, status=202
-        )
+        try:
+            return await self.shell.create(
+                caller, EVALUATION, evaluation_id, events, companions=[request], answer=answer, status=202
+            )
+        except AlreadyReserved:
+            waiting = await self.shell.store.find_waiting_request(monitor_id) or evaluation_id
+            asked = await load_own(self.shell.store, EVALUATION, waiting, caller.user_id)
+            return Written(stream_id=waiting, state=asked.state, version=asked.version, events=())
 
     async def _change(
         self,

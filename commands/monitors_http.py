@@ -9,12 +9,21 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from commands.http.form import Accepted, AnyRequest, Envelope
-from commands.http.writing import Projected, Views, caller_of, if_version, read_back, written_answer
-from commands.monitors import MONITOR, MonitorCommands, Wish
+from commands.http.writing import (
+    Projected,
+    Views,
+    caller_of,
+    deleted_answer,
+    first_of,
+    if_version,
+    read_back,
+    written_answer,
+)
+from commands.monitors import MonitorCommands, Wish
 from commands.shapes import MonitorShape, ScheduleShape, monitor_shape, schedule_of
-from commands.shell import Written, load_own
+from commands.shell import Written
 from domain.fact import FactSpec
-from domain.monitor import Monitor
+from domain.monitor import Monitor, MonitorCreated
 from domain.plan import Fires
 from domain.source import Source
 
@@ -63,9 +72,9 @@ class MonitorWrites(Controller):
     ) -> Response[Envelope[MonitorShape]]:
         """Compile the prompt and watch from now on. 201 with the compiled plan; the first evaluation runs at once."""
         caller = await caller_of(request)
-        written = await monitors.create(caller, _wish(data), answer=_as_created(monitors))
+        written = await monitors.create(caller, _wish(data), answer=_as_created)
         position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
-        return written_answer(request, _as_created(monitors)(written), written, position=position, status=201)
+        return written_answer(request, _as_created(written), written, position=position, status=201)
 
     @put("/{monitor_id:uuid}", summary="Replace a monitor's name and plan")
     async def replace_monitor(
@@ -94,9 +103,9 @@ class MonitorWrites(Controller):
     ) -> Response[Envelope[MonitorShape]]:
         """Change what is given and keep the rest."""
         caller = await caller_of(request)
-        present = await load_own(monitors.shell.store, MONITOR, monitor_id, caller.user_id)
-        wish = _merged(data, present.state)
-        written = await monitors.revise(caller, monitor_id, wish, if_version=if_version(request))
+        written = await monitors.change(
+            caller, monitor_id, lambda present: _merged(data, present), if_version=if_version(request)
+        )
         return await read_back(request, written, monitor_views, projected)
 
     @delete("/{monitor_id:uuid}", status_code=204, summary="Delete a monitor")
@@ -106,11 +115,12 @@ class MonitorWrites(Controller):
         monitor_id: FromPath[UUID],
         monitors: NamedDependency[MonitorCommands],
         projected: NamedDependency[Projected],
-    ) -> None:
+    ) -> Response[None]:
         """Stop watching and put the monitor away; its history stays."""
         caller = await caller_of(request)
         written = await monitors.delete(caller, monitor_id, if_version=if_version(request))
-        await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+        return deleted_answer(position)
 
     @post("/{monitor_id:uuid}/pause", status_code=200, summary="Pause a monitor")
     async def pause_monitor(
@@ -178,34 +188,29 @@ def _merged(data: MonitorPatch, present: Monitor) -> Wish:
         name=data.name,
         sources=plan.sources if data.sources is None else data.sources,
         schedule=plan.schedule if data.schedule is None else schedule_of(data.schedule),
-        condition=data.condition or (None if recompiled else plan.condition),
-        facts=data.facts or (None if recompiled else plan.facts),
+        condition=(None if recompiled else plan.condition) if data.condition is None else data.condition,
+        facts=(None if recompiled else plan.facts) if data.facts is None else data.facts,
         confirmations=plan.confirmations if data.confirmations is None else data.confirmations,
         min_confidence=plan.min_confidence if data.min_confidence is None else data.min_confidence,
-        fires=data.fires or (None if recompiled or data.condition else plan.fires),
+        fires=data.fires or (plan.fires if not recompiled and data.condition is None else None),
     )
 
 
-def _as_created(monitors: MonitorCommands) -> Any:  # noqa: ANN401  a shape for Written[Monitor]
-    now = monitors.shell.now()
-
-    def shape(written: Written[Monitor]) -> MonitorShape:
-        state = written.state
-        return monitor_shape(
-            id=written.stream_id,
-            name=state.name,
-            prompt=state.prompt,
-            status=state.status,
-            state=state.state,
-            plan=state.current_plan,
-            last_evaluated_at=None,
-            next_due_at=now,
-            version=written.version,
-            created_at=now,
-            updated_at=now,
-        )
-
-    return shape
+def _as_created(written: Written[Monitor]) -> MonitorShape:
+    state, at = written.state, first_of(written, MonitorCreated).created_at
+    return monitor_shape(
+        id=written.stream_id,
+        name=state.name,
+        prompt=state.prompt,
+        status=state.status,
+        state=state.state,
+        plan=state.current_plan,
+        last_evaluated_at=None,
+        next_due_at=at,
+        version=written.version,
+        created_at=at,
+        updated_at=at,
+    )
 
 
 def _accepted(written: Written[Any]) -> Accepted:

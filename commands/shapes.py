@@ -155,8 +155,11 @@ def schedule_of(shape: ScheduleShape) -> Schedule:
     if shape.every is not None:
         if shape.timezone is not None:
             raise InvalidInput("a time zone goes with cron only", field="schedule.timezone")
-        return Every(seconds=int(parse_duration(shape.every, field="schedule.every").total_seconds()))
-    return Cron(line=shape.cron or "", timezone=shape.timezone or "UTC")
+        interval = parse_duration(shape.every, field="schedule.every")
+        if interval.microseconds:
+            raise InvalidInput("an interval is whole seconds", field="schedule.every")
+        return Every(seconds=interval // timedelta(seconds=1))
+    return Cron(line=shape.cron or "", timezone="UTC" if shape.timezone is None else shape.timezone)
 
 
 def parse_duration(text: str, *, field: str) -> timedelta:

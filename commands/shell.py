@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -26,7 +26,6 @@ from domain.errors import NotFound, RuleViolation, StaleVersion
 from domain.event import Event, NewEvents, StreamEvent
 
 S = TypeVar("S")
-V = TypeVar("V")
 
 ATTEMPTS_MAX = 5
 """How often a decision is made again when somebody else appended first."""
@@ -56,21 +55,12 @@ class Loaded(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Written(Generic[S]):
-    """What a command led to: the new state and version. `changed` is False when there was nothing to do."""
+    """What a command led to: the new state and version, and the events between (none: there was nothing to do)."""
 
     stream_id: UUID
     state: S
     version: int
-    changed: bool
-
-
-class Projected(Protocol):
-    """Waits for the read tables, so that a person reads what they just wrote."""
-
-    async def wait_for(self, stream_id: UUID, version: int, *, owner_id: UUID) -> str | None:
-        """Return once the version is projected, or after a bound; the place as text for the `Vigil-Position` header,
-        None when the bound passed."""
-        ...
+    events: tuple[Event, ...]
 
 
 class IdempotentReplay(Exception):
@@ -126,9 +116,9 @@ class Shell:
         `IdempotentReplay` with it, also when both arrive at the same moment."""
         await self.refuse_repeated(caller)
         state = aggregate.fold(events)
-        written = Written(stream_id=stream_id, state=state, version=len(events), changed=True)
+        written = Written(stream_id=stream_id, state=state, version=len(events), events=tuple(events))
         receipt = _receipt(caller, answer(written), status)
-        new = NewEvents(stream_id=stream_id, owner_id=caller.user_id, expected_version=0, events=tuple(events))
+        new = NewEvents(stream_id=stream_id, owner_id=caller.user_id, expected_version=0, events=written.events)
         try:
             await self.store.append([new], metadata=caller.metadata(), companions=[*receipt, *companions])
         except (AlreadyAnswered, AlreadyReserved):
@@ -167,7 +157,7 @@ class Shell:
                 raise StaleVersion
             events = decide(loaded.state)
             if not events:
-                return Written(stream_id=stream_id, state=loaded.state, version=loaded.version, changed=False)
+                return Written(stream_id=stream_id, state=loaded.state, version=loaded.version, events=())
             after = aggregate.fold(events, loaded.state)
             new = NewEvents(
                 stream_id=stream_id,
@@ -180,7 +170,7 @@ class Shell:
             except ConcurrentAppend:
                 continue
             version = loaded.version + len(events)
-            return Written(stream_id=stream_id, state=after, version=version, changed=True)
+            return Written(stream_id=stream_id, state=after, version=version, events=new.events)
         raise ConcurrentAppend
 
 

@@ -39,6 +39,7 @@ class TriggerCommands:
         self, caller: Caller, wish: TriggerWish, *, answer: Callable[[Written[Trigger]], object]
     ) -> Written[Trigger]:
         """Link a monitor to an action; both must be the caller's."""
+        await self.shell.refuse_repeated(caller)
         await self._check_monitor(caller, wish.monitor_id)
         await self._check_action(caller, wish.action_id)
         events = trigger.create(

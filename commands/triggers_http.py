@@ -1,6 +1,6 @@
 """POST, PUT and DELETE of /api/v1/triggers."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import msgspec
@@ -9,12 +9,20 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from commands.http.form import AnyRequest, Envelope
-from commands.http.writing import Projected, Views, caller_of, if_version, read_back, written_answer
+from commands.http.writing import (
+    Projected,
+    Views,
+    caller_of,
+    deleted_answer,
+    first_of,
+    if_version,
+    read_back,
+    written_answer,
+)
 from commands.shapes import TriggerShape, duration_text, parse_duration
 from commands.shell import Written
 from commands.triggers import TriggerCommands, TriggerWish
-from domain.errors import NotFound
-from domain.trigger import Frequency, Trigger, TriggerCondition
+from domain.trigger import Frequency, Trigger, TriggerCondition, TriggerCreated
 
 
 class TriggerBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,14 +51,10 @@ class TriggerWrites(Controller):
         projected: NamedDependency[Projected],
     ) -> Response[Envelope[TriggerShape]]:
         """Link a monitor to an action."""
-        caller, now = await caller_of(request), triggers.shell.now()
-
-        def shape(written: Written[Trigger]) -> TriggerShape:
-            return _shape(written, created_at=now, updated_at=now)
-
-        written = await triggers.create(caller, _wish(data), answer=shape)
+        caller = await caller_of(request)
+        written = await triggers.create(caller, _wish(data), answer=_as_created)
         position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
-        return written_answer(request, shape(written), written, position=position, status=201)
+        return written_answer(request, _as_created(written), written, position=position, status=201)
 
     @put("/{trigger_id:uuid}", summary="Replace a trigger")
     async def replace_trigger(
@@ -102,11 +106,12 @@ class TriggerWrites(Controller):
         trigger_id: FromPath[UUID],
         triggers: NamedDependency[TriggerCommands],
         projected: NamedDependency[Projected],
-    ) -> None:
+    ) -> Response[None]:
         """Remove the trigger; its firings stay in the history."""
         caller = await caller_of(request)
         written = await triggers.delete(caller, trigger_id, if_version=if_version(request))
-        await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
+        return deleted_answer(position)
 
 
 def _wish(data: TriggerBody) -> TriggerWish:
@@ -114,28 +119,26 @@ def _wish(data: TriggerBody) -> TriggerWish:
     return TriggerWish(
         monitor_id=data.monitor_id,
         action_id=data.action_id,
-        name=data.name or f"{data.condition.value} {data.frequency.value}".replace("_", " "),
+        name=f"{data.condition.value} {data.frequency.value}".replace("_", " ") if data.name is None else data.name,
         condition=data.condition,
         frequency=data.frequency,
         cooldown=cooldown,
     )
 
 
-def _shape(written: Written[Trigger], *, created_at: datetime, updated_at: datetime) -> TriggerShape:
-    state = written.state
-    if state.monitor_id is None or state.action_id is None:
-        raise NotFound
+def _as_created(written: Written[Trigger]) -> TriggerShape:
+    created, state = first_of(written, TriggerCreated), written.state
     return TriggerShape(
         id=written.stream_id,
-        monitor_id=state.monitor_id,
-        action_id=state.action_id,
-        name=state.name,
-        condition=state.condition,
-        frequency=state.frequency,
+        monitor_id=created.monitor_id,
+        action_id=created.action_id,
+        name=created.name,
+        condition=created.condition,
+        frequency=created.frequency,
         cooldown=duration_text(state.cooldown) if state.cooldown else None,
         enabled=state.enabled,
         snoozed_until=None,
         version=written.version,
-        created_at=created_at,
-        updated_at=updated_at,
+        created_at=created.created_at,
+        updated_at=created.created_at,
     )

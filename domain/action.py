@@ -103,6 +103,8 @@ def _check(name: str, config: ActionConfig, own_address: str) -> None:
     for i, address in enumerate(config.to):
         if address.lower() != own_address.lower():
             raise InvalidInput(f"{address!r} is not a verified address of yours", field=f"to[{i}]")
+        if address.lower() in {earlier.lower() for earlier in config.to[:i]}:
+            raise InvalidInput(f"{address!r} stands there twice", field=f"to[{i}]")
     template = config.subject_template
     if template is None:
         return

@@ -45,3 +45,12 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     hash: str | None = None
     validators: Validators = Validators()
     message: str | None = None
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What is remembered of a source's last answer: its validators, what it called its content, and the content's hash."""
+
+    validators: Validators
+    content_type: str
+    charset: str | None
+    evidence_hash: str

@@ -150,7 +150,7 @@ def evolve(monitor: Monitor, event: MonitorEvent) -> Monitor:
 def create(*, name: str, prompt: str, plan: Plan, now: datetime) -> list[MonitorEvent]:
     """A new monitor; its name and prompt are checked and its plan must be one an evaluation can serve."""
     _check_name(name)
-    _check_prompt(prompt)
+    check_prompt(prompt)
     check_plan(plan)
     return [MonitorCreated(name=name, prompt=prompt, plan=plan, created_at=now)]
 
@@ -166,7 +166,7 @@ def revise(monitor: Monitor, *, prompt: str, plan: Plan, now: datetime) -> list[
     """Change the prompt or plan. Another question (condition, facts, sources) makes the state unknown again; another
     schedule or another wording does not."""
     _must_exist(monitor)
-    _check_prompt(prompt)
+    check_prompt(prompt)
     check_plan(plan)
     if prompt == monitor.prompt and plan == monitor.plan:
         return []
@@ -199,6 +199,12 @@ def check_evaluable(monitor: Monitor) -> None:
         raise Conflict("this monitor is paused; resume it first")
 
 
+def check_prompt(prompt: str) -> None:
+    """Refuse a prompt that says nothing or too much, with `InvalidInput`."""
+    if len(prompt.strip()) < PROMPT_CHARS_MIN or len(prompt) > PROMPT_CHARS_MAX:
+        raise InvalidInput(f"a prompt is {PROMPT_CHARS_MIN} to {PROMPT_CHARS_MAX} characters", field="prompt")
+
+
 def _must_exist(monitor: Monitor) -> None:
     if monitor.status in {Status.NEW, Status.ARCHIVED}:
         raise NotFound
@@ -207,8 +213,3 @@ def _must_exist(monitor: Monitor) -> None:
 def _check_name(name: str) -> None:
     if not 1 <= len(name.strip()) <= NAME_CHARS_MAX or not name.isprintable():
         raise InvalidInput(f"a name is 1 to {NAME_CHARS_MAX} printable characters", field="name")
-
-
-def _check_prompt(prompt: str) -> None:
-    if not len(prompt.strip()) >= PROMPT_CHARS_MIN or len(prompt) > PROMPT_CHARS_MAX:
-        raise InvalidInput(f"a prompt is {PROMPT_CHARS_MIN} to {PROMPT_CHARS_MAX} characters", field="prompt")

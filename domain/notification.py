@@ -104,14 +104,16 @@ def evolve(notification: Notification, event: NotificationEvent) -> Notification
         case NotificationRequested():
             return Notification(request=event, status=DeliveryStatus.REQUESTED)
         case NotificationSent():
-            return replace(notification, status=DeliveryStatus.SENT, attempts=notification.attempts + 1)
+            attempts = notification.attempts + 1
+            return replace(notification, status=DeliveryStatus.SENT, attempts=attempts, retry_at=None)
         case DeliveryDeferred(retry_at=retry_at):
             attempts = notification.attempts + 1
             return replace(notification, status=DeliveryStatus.DEFERRED, attempts=attempts, retry_at=retry_at)
         case NotificationFailed():
-            return replace(notification, status=DeliveryStatus.FAILED, attempts=notification.attempts + 1)
+            attempts = notification.attempts + 1
+            return replace(notification, status=DeliveryStatus.FAILED, attempts=attempts, retry_at=None)
         case NotificationSuppressed():
-            return replace(notification, status=DeliveryStatus.SUPPRESSED)
+            return replace(notification, status=DeliveryStatus.SUPPRESSED, retry_at=None)
 
 
 def notification_id(firing_id: UUID, recipient: str) -> UUID:

@@ -1,5 +1,6 @@
 """A plan: what a prompt was compiled into. People see it, may change it, and every version is an event."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -11,6 +12,7 @@ from domain.source import Source
 
 SOURCES_MAX = 10
 FACTS_MAX = 20
+FACT_NAME_CHARS_MAX, UNIT_CHARS_MAX, DESCRIPTION_CHARS_MAX = 64, 40, 500
 PROMPT_CHARS_MIN, PROMPT_CHARS_MAX = 3, 2000
 NAME_CHARS_MAX = 120
 
@@ -49,19 +51,39 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def check_plan(plan: Plan) -> None:
     """Refuse a plan whose shape no evaluation could serve, with `InvalidInput` naming the field."""
-    if not 1 <= len(plan.sources) <= SOURCES_MAX:
-        raise InvalidInput(f"a monitor has 1 to {SOURCES_MAX} sources; this has {len(plan.sources)}", field="sources")
-    if not 1 <= len(plan.facts) <= FACTS_MAX:
-        raise InvalidInput(f"a plan has 1 to {FACTS_MAX} facts; this has {len(plan.facts)}", field="facts")
-    names = [fact.name for fact in plan.facts]
-    for i, name in enumerate(names):
-        if not name.isidentifier() or not name.isascii() or name.startswith("_"):
-            raise InvalidInput(
-                f"{name!r} cannot be used in a condition; use letters, digits and underscores", field=f"facts[{i}].name"
-            )
-        if name in names[:i]:
-            raise InvalidInput(f"two facts are named {name!r}", field=f"facts[{i}].name")
+    check_sources(plan.sources)
+    check_facts(plan.facts)
     if not 1 <= plan.confirmations <= 10:
         raise InvalidInput("confirmations is 1 to 10", field="confirmations")
     if not 0 <= plan.min_confidence <= 1:
         raise InvalidInput("min_confidence is 0 to 1", field="min_confidence")
+
+
+def check_sources(sources: Sequence[Source]) -> None:
+    """Refuse none and too many, with `InvalidInput`."""
+    if not 1 <= len(sources) <= SOURCES_MAX:
+        raise InvalidInput(
+            f"a monitor has 1 to {SOURCES_MAX} sources, each with a url; this has {len(sources)}", field="sources"
+        )
+
+
+def check_facts(facts: Sequence[FactSpec]) -> None:
+    """Refuse none, too many, and names that a condition could not tell apart, with `InvalidInput` naming the field."""
+    if not 1 <= len(facts) <= FACTS_MAX:
+        raise InvalidInput(f"a plan has 1 to {FACTS_MAX} facts; this has {len(facts)}", field="facts")
+    names = [fact.name for fact in facts]
+    for i, fact in enumerate(facts):
+        if len(fact.unit or "") > UNIT_CHARS_MAX:
+            raise InvalidInput(f"a unit has at most {UNIT_CHARS_MAX} characters", field=f"facts[{i}].unit")
+        if len(fact.description or "") > DESCRIPTION_CHARS_MAX:
+            raise InvalidInput(
+                f"a description has at most {DESCRIPTION_CHARS_MAX} characters", field=f"facts[{i}].description"
+            )
+    for i, name in enumerate(names):
+        if not name.isidentifier() or not name.isascii() or name.startswith("_") or len(name) > FACT_NAME_CHARS_MAX:
+            raise InvalidInput(
+                f"{name[:FACT_NAME_CHARS_MAX]!r} cannot be used in a condition; use up to {FACT_NAME_CHARS_MAX} letters, digits and underscores",
+                field=f"facts[{i}].name",
+            )
+        if name in names[:i]:
+            raise InvalidInput(f"two facts are named {name!r}", field=f"facts[{i}].name")

@@ -273,19 +273,17 @@ def fire(
 
 
 def _waits_for(condition: TriggerCondition, occasion: Occasion) -> bool:
-    match occasion, condition:
-        case ConditionMetAgain(), TriggerCondition.BECOMES_ACTIVE:
-            return True
-        case ConditionMetAgain(), _:
-            return False
-        case StateChanged(to_state=to_state), TriggerCondition.BECOMES_ACTIVE:
-            return to_state is State.ACTIVE
-        case StateChanged(from_state=from_state, to_state=to_state), TriggerCondition.BECOMES_INACTIVE:
-            return to_state is State.INACTIVE and from_state is State.ACTIVE
-        case StateChanged(from_state=from_state), TriggerCondition.STATE_CHANGE:
-            return from_state is not State.UNKNOWN
-        case _:
-            return False
+    match condition:
+        case TriggerCondition.BECOMES_ACTIVE:
+            return isinstance(occasion, ConditionMetAgain) or occasion.to_state is State.ACTIVE
+        case TriggerCondition.BECOMES_INACTIVE:
+            return (
+                isinstance(occasion, StateChanged)
+                and occasion.from_state is State.ACTIVE
+                and occasion.to_state is State.INACTIVE
+            )
+        case TriggerCondition.STATE_CHANGE:
+            return isinstance(occasion, StateChanged) and occasion.from_state is not State.UNKNOWN
 
 
 def _reason_not_to_fire(trigger: Trigger, now: datetime) -> str | None:
@@ -306,5 +304,5 @@ def _must_exist(trigger: Trigger) -> None:
 def _check(name: str, cooldown: timedelta) -> None:
     if not 1 <= len(name.strip()) <= NAME_CHARS_MAX or not name.isprintable():
         raise InvalidInput(f"a name is 1 to {NAME_CHARS_MAX} printable characters", field="name")
-    if not timedelta() <= cooldown <= COOLDOWN_MAX:
-        raise InvalidInput("a cool-down is between PT0S and P366D", field="cooldown")
+    if not timedelta() <= cooldown <= COOLDOWN_MAX or cooldown.microseconds:
+        raise InvalidInput("a cool-down is whole seconds between PT0S and P366D", field="cooldown")

@@ -13,6 +13,19 @@ create table checkpoint (
 
 comment on column checkpoint.epoch is 'Grows with every change of the owner; a writer with an older epoch is a zombie.';
 
+-- Events that a consumer could not handle, and later events of the same streams, kept aside so that all others go on.
+create table parked (
+    consumer  text        not null,
+    partition smallint    not null,
+    place     bigint      not null,
+    stream_id uuid        not null,
+    error     text        not null,
+    parked_at timestamptz not null default now(),
+    primary key (consumer, partition, place)
+);
+
+create index parked_stream on parked (consumer, stream_id);
+
 -- Who does what alone, until when. The epoch grows with every new holder.
 create table lease (
     name       text        not null primary key,
@@ -47,23 +60,26 @@ create table evaluation_request (
 );
 
 create index evaluation_request_waiting on evaluation_request (requested_at);
+create unique index evaluation_request_one_waiting on evaluation_request (monitor_id) where enqueued_at is null;
+create index evaluation_request_of_monitor on evaluation_request (monitor_id);
 
 -- The content of every evidence ever used, once for each hash, compressed with zstd.
 create table evidence (
-    hash         text        not null primary key check (hash ~ '^[0-9a-f]{64}$'),
-    content_type text        not null,
-    charset      text,
-    body         bytea       not null,
-    body_bytes   integer     not null,
-    read_at      timestamptz not null
+    hash       text        not null primary key check (hash ~ '^[0-9a-f]{64}$'),
+    body       bytea       not null,
+    body_bytes integer     not null,
+    read_at    timestamptz not null
 );
 
--- What the last answer of a source was, for conditional requests.
+-- What the last answer of a source was, for conditional requests. What it called its content belongs here and not to the
+-- content, which others may have called otherwise.
 create table source_memory (
     monitor_id    uuid        not null,
     url           text        not null,
     etag          text,
     last_modified text,
+    content_type  text        not null,
+    charset       text,
     evidence_hash text        not null references evidence (hash),
     read_at       timestamptz not null,
     primary key (monitor_id, url)

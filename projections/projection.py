@@ -10,6 +10,10 @@ from typing import LiteralString, Protocol, TypeVar
 from uuid import UUID
 
 
+class CannotApply(Exception):
+    """The read tables refuse an entry of the batch: a defect of a projection, or of what was allowed into an event."""
+
+
 @dataclass(frozen=True, slots=True)
 class On:
     """The statements for an event type, run in order.

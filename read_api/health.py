@@ -36,7 +36,8 @@ join checkpoint c on c.consumer = %s and c.partition = l.partition and l.partiti
 
 _OLDEST_UNSEQUENCED = """
 select extract(epoch from clock_timestamp() - min(e.recorded_at))
-from event e, log_head h where (e.tx, e.seq) > (h.tx, h.seq)
+from event e, log_head h
+where (e.tx, e.seq) > (h.tx, h.seq) or e.tx < h.tx and h.tx >= pg_snapshot_xmax(pg_current_snapshot())
 """
 
 

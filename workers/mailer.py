@@ -67,10 +67,6 @@ class Outbox(Protocol):
         """These are still being delivered."""
         ...
 
-    async def let_go(self, notification_id: UUID) -> None:
-        """End the claim."""
-        ...
-
 
 class MailRenderer(Protocol):
     """Gives content its form."""
@@ -134,8 +130,9 @@ class Mailer:
 
     async def _deliver(self, notification_id: UUID) -> None:
         try:
-            await self._delivery.deliver(notification_id)
-            await self._outbox.let_go(notification_id)
+            retry_at = await self._delivery.deliver(notification_id)
+            if retry_at is not None:
+                await self._outbox.renew([notification_id], until=retry_at)
         except Exception as error:  # noqa: BLE001  the claim ends by itself and somebody tries again
             log.warning("delivery not recorded", notification_id=str(notification_id), error=repr(error))
 
@@ -152,14 +149,17 @@ class Delivery:
     retry_base: timedelta
     now: Callable[[], datetime]
 
-    async def deliver(self, notification_id: UUID) -> None:
-        """Deliver if it is still to be delivered, and append the outcome."""
+    async def deliver(self, notification_id: UUID) -> datetime | None:
+        """Deliver if it is still to be delivered, and append the outcome. When it is to be tried again, None for never.
+
+        The claim of what is done is left to run out: the read table may call it due for a while yet, and a claim that
+        ended would be taken again and again, before everything younger."""
         loaded = await load(self.store, NOTIFICATION, notification_id)
         request, retry_at = loaded.state.request, loaded.state.retry_at
         if request is None or not is_pending(loaded.state):
-            return
+            return None
         if retry_at is not None and self.now() < retry_at:
-            return  # the read table that said it was due lags behind the store
+            return retry_at
         cause = loaded.history[0]
         events = await self._attempt(notification_id, cause.owner_id, loaded.state, request)
         new = NewEvents(
@@ -170,6 +170,7 @@ class Delivery:
             await self.store.append([new], metadata=context)
         except ConcurrentAppend:
             log.warning("a second mailer delivered this too", notification_id=str(notification_id))
+        return NOTIFICATION.fold(events, loaded.state).retry_at
 
     async def _attempt(
         self, notification_id: UUID, owner_id: UUID, state: Notification, request: NotificationRequested
@@ -185,6 +186,16 @@ class Delivery:
                 code=refused.code,
                 message=refused.message,
                 permanent=refused.permanent,
+                retry_base=self.retry_base,
+                now=self.now(),
+            )
+        except Exception as error:
+            log.exception("mail could not be made", notification_id=str(notification_id))
+            return record_failure(
+                state,
+                code=None,
+                message=f"the mail could not be made: {type(error).__name__}",
+                permanent=False,
                 retry_base=self.retry_base,
                 now=self.now(),
             )

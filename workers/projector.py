@@ -6,6 +6,7 @@ from typing import Protocol
 import structlog
 
 from domain.log_entry import LogEntry
+from projections.projection import CannotApply
 from workers.lifecycle import Stop, run_steps
 from workers.log_reader import LogReader
 from workers.partitions import PartitionLeases
@@ -29,6 +30,16 @@ class ReadTables(Protocol):
         """Change the tables by `entries` and move the checkpoints from `places`, in one transaction. The new places, or
         None when somebody else moved a checkpoint meanwhile: then nothing was written."""
         ...
+
+    async def park(
+        self, entry: LogEntry, error: str, *, places: Mapping[int, int], epochs: Mapping[int, int]
+    ) -> dict[int, int] | None:
+        """Keep an entry aside and move past it; None as for `apply`."""
+        ...
+
+
+class CheckpointMoved(Exception):
+    """Somebody else moved a checkpoint; what follows in this batch is to be read again."""
 
 
 class Projector:
@@ -58,10 +69,28 @@ class Projector:
         entries = await self._reader.read(self._places)
         if not entries:
             return REST_SECONDS_WITHOUT_NEWS
-        moved = await self._tables.apply(entries, places=self._places, epochs=self._partitions.epochs)
-        if moved is None:
+        try:
+            await self._apply(entries)
+        except CheckpointMoved:
             log.warning("another projector moved the checkpoint; reading it again")
-            self._places = await self._tables.places(list(self._partitions.epochs))
-        else:
-            self._places.update(moved)
         return 0
+
+    async def _apply(self, entries: Sequence[LogEntry]) -> None:
+        """Apply a batch. One that the tables refuse is halved until the entry that they refuse stands alone; that one is
+        parked, and everything else goes on."""
+        try:
+            moved = await self._tables.apply(entries, places=self._places, epochs=self._partitions.epochs)
+        except CannotApply as refusal:
+            if len(entries) > 1:
+                half = len(entries) // 2
+                await self._apply(entries[:half])
+                await self._apply(entries[half:])
+                return
+            log.exception("event parked", type=entries[0].type, stream_id=str(entries[0].stream_id))
+            moved = await self._tables.park(
+                entries[0], str(refusal), places=self._places, epochs=self._partitions.epochs
+            )
+        if moved is None:
+            self._places = await self._tables.places(list(self._partitions.epochs))
+            raise CheckpointMoved
+        self._places.update(moved)

@@ -31,6 +31,10 @@ class Sequencing(Protocol):
         """Give positions to the next events; empty when there are none or another sequencer was faster."""
         ...
 
+    async def is_from_another_cluster(self) -> bool:
+        """Whether the store was restored into a cluster whose transaction ids are behind its own."""
+        ...
+
     async def read(self, partition: int, *, after_place: int, limit: int) -> list[LogEntry]:
         """Entries of a partition after a place."""
         ...
@@ -54,6 +58,15 @@ class Publishing(Protocol):
     async def forget(self, partition: int) -> None:
         """Start a partition anew."""
         ...
+
+
+class StoreRestored(Exception):
+    """The store was restored into a younger cluster: its transaction ids lie in this cluster's future, and new events would
+    never get a position. Move the cluster's counter past them (stop it, `pg_resetwal -x` with a number above the highest
+    `tx` in the table event, start it), then start Vigil again."""
+
+    def __init__(self) -> None:
+        super().__init__(" ".join((type(self).__doc__ or "").split()))
 
 
 class Relay:
@@ -102,6 +115,8 @@ class Relay:
         self._leads = LEASE in await self._leases.hold([LEASE], self._holder, lifetime=LEASE_LIFETIME)
         self._renew_at = now + LEASE_RENEWAL_SECONDS
         if self._leads and not led:
+            if await self._sequencing.is_from_another_cluster():
+                raise StoreRestored
             log.info("relay leads", holder=self._holder)
             self._behind = set(range(PARTITIONS))
         return self._leads

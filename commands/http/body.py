@@ -1,6 +1,6 @@
 """What is wrong with a request body: every field, not only the first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_type_hints
 
 import msgspec
@@ -9,11 +9,23 @@ from msgspec import NODEFAULT
 from commands.http.form import ErrorDetail
 
 
+class BodyInvalid(Exception):
+    """The body is not what the route takes; `details` name everything that is wrong."""
+
+    def __init__(self, details: Sequence[ErrorDetail]) -> None:
+        self.details = details
+        super().__init__()
+
+
 def body_errors(body: Any, target: type[Any]) -> list[ErrorDetail]:  # noqa: ANN401  any JSON value
-    """Everything that keeps `body` (parsed JSON) from being a `target` struct."""
+    """Everything that keeps `body` (parsed JSON) from being a `target` struct that can be stored.
+
+    Types are strict: "3" is no number. A NUL has no place in PostgreSQL's text and jsonb.
+    """
     if not isinstance(body, dict):
         return [ErrorDetail(field=None, issue="type", message="send a JSON object as the body")]
-    return list(_field_errors(body, target))
+    wrong = list(_field_errors(body, target))
+    return wrong or [error for name, value in body.items() for error in _nul_errors(name, value)]
 
 
 def _field_errors(body: dict[str, Any], target: type[Any]) -> Iterator[ErrorDetail]:
@@ -39,10 +51,25 @@ def _detail(name: str, message: str) -> ErrorDetail:
     reason, _, path = message.partition(" - at `$")
     where = name + path.rstrip("`").replace("[...]", "[]")
     if reason.startswith("Object contains unknown field"):
-        return ErrorDetail(field=where, issue="unknown", message=_lower_first(reason))
+        return ErrorDetail(field=f"{where}.{reason.split('`')[1]}", issue="unknown", message=_lower_first(reason))
     if reason.startswith("Object missing required field"):
         return ErrorDetail(field=f"{where}.{reason.split('`')[1]}", issue="required", message=_lower_first(reason))
     return ErrorDetail(field=where, issue="invalid", message=_lower_first(reason))
+
+
+def _nul_errors(where: str, value: Any) -> Iterator[ErrorDetail]:  # noqa: ANN401  any JSON value
+    """The places of NUL characters in a value of the right type, which bounds its depth."""
+    match value:
+        case str() if "\0" in value:
+            yield ErrorDetail(field=where, issue="invalid", message="a text has no NUL character (U+0000)")
+        case dict():
+            for name, member in value.items():
+                yield from _nul_errors(f"{where}.{name}", member)
+        case list():
+            for i, item in enumerate(value):
+                yield from _nul_errors(f"{where}[{i}]", item)
+        case _:
+            pass
 
 
 def _lower_first(text: str) -> str:

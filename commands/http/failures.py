@@ -10,9 +10,8 @@ from litestar.exceptions import HTTPException, SerializationException, Validatio
 from litestar.types import ExceptionHandlersMap
 
 from commands.event_store import ConcurrentAppend
-from commands.http.body import body_errors
+from commands.http.body import BodyInvalid
 from commands.http.form import ErrorBody, ErrorDetail, ErrorEnvelope, meta_of
-from commands.http.request import BODY_KEY
 from commands.identity import InvalidCredentials, RegistrationClosed, SessionInvalid
 from commands.shell import IdempotencyKeyReused, IdempotentReplay
 from domain.errors import (
@@ -61,10 +60,6 @@ AnyRequest = Request[Any, Any, Any]
 Failure = Response[ErrorEnvelope]
 
 
-class DependencyDown(Exception):
-    """Something Vigil needs (the database, mostly) does not answer now. Nothing was stored; try again."""
-
-
 def on_rule(request: AnyRequest, error: RuleViolation) -> Failure:
     """A rule of the domain was broken."""
     status = next(STATUS_OF_RULE[cls] for cls in type(error).__mro__ if cls in STATUS_OF_RULE)
@@ -78,8 +73,12 @@ def on_rule(request: AnyRequest, error: RuleViolation) -> Failure:
 
 def on_replay(request: AnyRequest, replay: IdempotentReplay) -> Response[dict[str, Any]]:
     """The command was carried out before: its first answer again."""
-    body = {"data": replay.receipt.answer, "meta": meta_of(request)}
-    return Response(body, status_code=replay.receipt.status, headers={"Idempotency-Replayed": "true"})
+    first, headers = replay.receipt, {"Idempotency-Replayed": "true"}
+    if "version" in first.answer:
+        headers["ETag"] = f'"{first.answer["version"]}"'
+    if first.status == 201:
+        headers["Location"] = f"{request.url.path.rstrip('/')}/{first.answer['id']}"
+    return Response({"data": first.answer, "meta": meta_of(request)}, status_code=first.status, headers=headers)
 
 
 def on_concurrent_append(request: AnyRequest, _error: ConcurrentAppend) -> Failure:
@@ -87,23 +86,21 @@ def on_concurrent_append(request: AnyRequest, _error: ConcurrentAppend) -> Failu
     return failure(request, 409, "VERSION_CONFLICT", "somebody changed this at the same moment; read it and try again")
 
 
+def on_body(request: AnyRequest, error: BodyInvalid) -> Failure:
+    """The body is not what the route takes."""
+    return failure(request, 400, "VALIDATION_ERROR", "the request is not valid; see details", error.details)
+
+
 def on_validation(request: AnyRequest, error: ValidationException) -> Failure:
-    """The body or a parameter is not of its type."""
+    """A parameter is not of its type, or there is no body where one is needed."""
     extra = error.extra if isinstance(error.extra, list) else []
-    if any(item.get("source") == "body" or item.get("key", "").startswith("data") for item in extra):
-        details = _of_body(request)
-    else:
-        details = [
-            ErrorDetail(field=str(item.get("key", "")), issue="invalid", message=str(item.get("message", "")))
-            for item in extra
-        ]
+    details = [
+        ErrorDetail(field=str(item.get("key", "")), issue="invalid", message=str(item.get("message", "")))
+        for item in extra
+    ]
+    if any(item.get("key") == "data" for item in extra):
+        details = [ErrorDetail(field=None, issue="type", message="send a JSON object as the body")]
     return failure(request, 400, "VALIDATION_ERROR", "the request is not valid; see details", details)
-
-
-def _of_body(request: AnyRequest) -> list[ErrorDetail]:
-    annotation = request.route_handler.parsed_data_field
-    body = request.scope.get(BODY_KEY)
-    return body_errors(body, annotation.annotation) if annotation is not None else []
 
 
 def on_malformed(request: AnyRequest, _error: SerializationException) -> Failure:
@@ -160,11 +157,11 @@ def failure(request: AnyRequest, status: int, code: str, message: str, details: 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     RuleViolation: on_rule,
     IdempotentReplay: on_replay,
+    BodyInvalid: on_body,
     ConcurrentAppend: on_concurrent_append,
     ValidationException: on_validation,
     SerializationException: on_malformed,
     HTTPException: on_http,
-    DependencyDown: on_dependency_down,
     OSError: on_dependency_down,
     Exception: on_bug,
 }

@@ -1,4 +1,4 @@
-"""The request as Vigil reads it: its ids, and the parsed body kept for the error that may have to quote it."""
+"""The request as Vigil reads it: its ids, and its body, refused with everything that is wrong with it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,22 +7,35 @@ from uuid import UUID
 from litestar import Request
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
+from litestar.exceptions import ClientException, SerializationException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from commands.http.body import BodyInvalid, body_errors
 from commands.http.caller import Caller
-from commands.http.form import API_VERSION
+from commands.http.form import API_VERSION, ErrorDetail
 
 REQUEST_ID_CHARS_MAX = 128
-BODY_KEY = "vigil.body"
 
 
 class BodyKeepingRequest(Request[Caller, Any, Any]):
-    """Keeps the parsed JSON body, so that a failed validation can name every wrong field and not only the first."""
+    """Checks the body before Litestar converts it, which takes "3" for a number and names the first wrong field only."""
 
     async def json(self) -> Any:  # noqa: ANN401  any JSON value
-        """The parsed body."""
-        body = await super().json()
-        self.scope[BODY_KEY] = body  # type: ignore[literal-required]  # an own key beside ASGI's
+        """The parsed body. Raises `BodyInvalid`, `SerializationException`, and `ClientException` 415 for another type."""
+        given, _ = self.content_type
+        if given and given != "application/json":
+            raise ClientException("send JSON and say so: Content-Type: application/json", status_code=415)
+        try:
+            body = await super().json()
+        except RecursionError:
+            raise BodyInvalid(
+                [ErrorDetail(field=None, issue="depth", message="the body is nested too deeply")]
+            ) from None
+        except UnicodeDecodeError as error:
+            raise SerializationException(str(error)) from error
+        data = self.route_handler.parsed_data_field
+        if data is not None and (wrong := body_errors(body, data.annotation)):
+            raise BodyInvalid(wrong)
         return body
 
 

@@ -11,10 +11,25 @@ from commands.http.caller import Caller, header
 from commands.http.form import AnyRequest, Envelope, answer
 from commands.shell import Written
 from domain.errors import InvalidInput, StaleVersion
+from domain.event import Event
 
 COMMAND_ID_CHARS_MAX = 255
+VERSION_DIGITS_MAX = 18
+"""Above every version there is, and below what Python's `int` refuses to read."""
+
+
+class Versioned(Protocol):
+    """Something with the version of its stream."""
+
+    @property
+    def version(self) -> int:
+        """Counts from 1."""
+        ...
+
 
 T = TypeVar("T")
+V = TypeVar("V", bound=Versioned)
+E = TypeVar("E", bound=Event)
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -56,9 +71,14 @@ def if_version(request: AnyRequest) -> int | None:
     if condition in {None, "*"}:
         return None
     version = (condition or "").strip('"')
-    if not version.isdecimal():
+    if not version.isdecimal() or len(version) > VERSION_DIGITS_MAX:
         raise StaleVersion
     return int(version)
+
+
+def first_of(written: Written[Any], kind: type[E]) -> E:
+    """The first new event of this kind. The answer to a creation is made of it, so that a repeated one is the same."""
+    return next(event for event in written.events if isinstance(event, kind))
 
 
 def written_answer(
@@ -73,12 +93,18 @@ def written_answer(
     return Response(answer(request, shape), status_code=status, headers=headers)
 
 
+def deleted_answer(position: str | None) -> Response[None]:
+    """The answer to a command that leaves nothing to show: only its place in the log."""
+    return Response(None, status_code=204, headers={} if position is None else {"Vigil-Position": position})
+
+
 async def read_back(
-    request: AnyRequest, written: Written[Any], views: Views[T], projected: Projected
-) -> Response[Envelope[T]]:
-    """The thing as a GET tells it, now that the command is done."""
+    request: AnyRequest, written: Written[Any], views: Views[V], projected: Projected
+) -> Response[Envelope[V]]:
+    """The thing as a GET tells it, now that the command is done. Raises `TimeoutError` rather than to show it as it was
+    before under the version it has now: whoever changes that again would undo this."""
     position = await projected.wait_for(written.stream_id, written.version, owner_id=request.user.user_id)
     shape = await views.find(request.user.user_id, written.stream_id)
-    if shape is None:
+    if shape is None or shape.version < written.version:
         raise TimeoutError("the read tables are too far behind to show this")
     return written_answer(request, shape, written, position=position, status=200)

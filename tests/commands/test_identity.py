@@ -20,7 +20,6 @@ from adapters.jwt_tokens import JwtAccessTokens
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_identity import PostgresAccounts, PostgresSessions
 from adapters.postgres_pool import Pool
-from commands import identity as identity_module
 from commands.event_store import ConcurrentAppend
 from commands.http.caller import Principal, TokenInvalid
 from commands.identity import (
@@ -493,8 +492,3 @@ def test_letters_that_have_one_character_only_in_lower_case_are_the_same_address
 def test_a_password_of_the_length_asvs_asks_to_allow_is_allowed() -> None:
     for length in (8, 15, 64, 256):
         check_password("ab" * (length // 2) + "c" * (length % 2), email=ADDRESS)
-
-
-def test_the_time_zones_are_read_from_disk_once() -> None:
-    assert identity_module._timezones() is identity_module._timezones()
-    assert "Europe/Berlin" in identity_module._timezones()

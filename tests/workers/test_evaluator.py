@@ -28,7 +28,8 @@ from domain.plan import Fires, Plan
 from domain.source import Source
 from tests.conftest import AT
 from tests.workers.world import EVERY_SECONDS, Clock, Page, World, plan
-from workers.evaluator import PARSED_IN_PLACE_BYTES_MAX, Evaluator, HistoryBehind
+from workers.evaluator import Evaluator, HistoryBehind
+from workers.look import PARSED_IN_PLACE_BYTES_MAX
 
 
 class Watch:

@@ -45,8 +45,9 @@ from domain.trigger import Frequency, TriggerCondition, TriggerCreated
 from domain.user import EmailVerified, RoleGranted, UserRegistered
 from projections.core import CORE
 from tests.conftest import AT
-from workers.evaluator import Evaluator, FactReading
+from workers.evaluator import Evaluator
 from workers.lifecycle import Stop
+from workers.look import FactReading, Looker
 
 E = TypeVar("E", bound=Event)
 
@@ -382,10 +383,8 @@ class World:
         """A real evaluator on this world's clock."""
         return Evaluator(
             store=self.store,
-            fetcher=fetcher,
-            reading=reading or FactReader(),
+            looker=Looker(fetcher=fetcher, reading=reading or FactReader(), kept=PostgresHistory(self.pool)),
             conditions=CONDITIONS,
             history=PostgresHistory(self.pool),
             now=self.clock,
-            new_id=uuid7,
         )

@@ -1,0 +1,1 @@
+drop table eventsourcing_snapshot, eventsourcing_tracking;

@@ -21,7 +21,7 @@ def quoted(text: str, document: str) -> str:
     In markup the same words may be written with entities or broken by tags; in JSON and CSV with escapes. A value that
     was computed, and so stands nowhere, is given the first words of the document: its evidence is the whole.
     """
-    wanted = text.strip()[:QUOTE_CHARS_MAX]
+    wanted = text.encode("utf-8", "replace").decode().strip()[:QUOTE_CHARS_MAX]  # JSON may spell half a surrogate pair
     for written in (wanted, msgspec.json.encode(wanted).decode()[1:-1], wanted.replace('"', '""')):
         if written and written in document:
             return written[:QUOTE_CHARS_MAX]

@@ -160,7 +160,7 @@ class PostgresLogProof:
             async with self._pool.connection() as connection:
                 row = await (await connection.execute(_LOGGED, values)).fetchone()
             found, last_tx, last_seq, stream_id, version = row or (0, None, None, None, None)
-            if stream_id is not None:
+            if stream_id is not None and version is not None:
                 return counted, (stream_id, version)
             if found:
                 tx, seq, counted = last_tx, last_seq, counted + found

@@ -27,14 +27,15 @@ returning s.monitor_id, s.owner_id, s.due_at
 
 _CLAIM_REQUESTS = """
 with waiting as (
-    select evaluation_id from evaluation_request waiting
+    select evaluation_id from evaluation_request w
     where (enqueued_at is null or enqueued_at < %(lost_before)s)
       and not exists (
-          select from evaluation_request r
-          where r.monitor_id = waiting.monitor_id and r.enqueued_at >= %(lost_before)s
+          select from evaluation_request older
+          where older.monitor_id = w.monitor_id
+            and (older.requested_at, older.evaluation_id) < (w.requested_at, w.evaluation_id)
       )
       and not exists (
-          select from schedule s where s.monitor_id = waiting.monitor_id and s.enqueued_at >= %(lost_before)s
+          select from schedule s where s.monitor_id = w.monitor_id and s.enqueued_at >= %(lost_before)s
       )
     order by requested_at limit %(limit)s for update skip locked
 )
@@ -42,26 +43,14 @@ update evaluation_request r set enqueued_at = %(now)s from waiting where r.evalu
 returning r.evaluation_id, r.monitor_id, r.owner_id, r.requested_at
 """
 
-_RETURN_SLOTS = "update schedule set enqueued_at = null where monitor_id = any (%s)"
-_RETURN_REQUESTS = """
-update evaluation_request r set enqueued_at = null
-where evaluation_id = any (%s)
-  and not exists (
-      select from evaluation_request w where w.monitor_id = r.monitor_id and w.enqueued_at is null
-  )
-"""
+# Schedulers claim one after the other, each seeing what the one before claimed; a claim is two short statements.
+_ONE_AT_A_TIME = "select pg_advisory_xact_lock(hashtextextended('vigil schedule', 0))"
 
+_RETURN_SLOTS = "update schedule set enqueued_at = null where monitor_id = any (%s)"
+# Claimable at once, yet not waiting anew: of one monitor only one may wait.
+_RETURN_REQUESTS = "update evaluation_request set enqueued_at = '-infinity' where evaluation_id = any (%s)"
 _RETURN_ALL_SLOTS = "update schedule set enqueued_at = null where enqueued_at is not null"
-# Two of one monitor cannot both wait; the one that was handed out before keeps its claim until that runs out.
-_RETURN_ALL_REQUESTS = """
-update evaluation_request r set enqueued_at = null
-where enqueued_at is not null
-  and not exists (
-      select from evaluation_request w
-      where w.monitor_id = r.monitor_id and w.evaluation_id <> r.evaluation_id
-        and (w.enqueued_at is null or w.evaluation_id < r.evaluation_id)
-  )
-"""
+_RETURN_ALL_REQUESTS = "update evaluation_request set enqueued_at = '-infinity' where enqueued_at is not null"
 
 
 class PostgresSchedule:
@@ -75,7 +64,8 @@ class PostgresSchedule:
         stays claimed until it is done or `lost_after` has passed; any number of schedulers may claim at once
         (SKIP LOCKED)."""
         values = {"now": now, "lost_before": now - lost_after, "limit": limit}
-        async with self._pool.connection() as connection:
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute(_ONE_AT_A_TIME)
             requested = await (await connection.execute(_CLAIM_REQUESTS, values)).fetchall()
             due = await (await connection.execute(_CLAIM_SLOTS, values)).fetchall()
         jobs = [

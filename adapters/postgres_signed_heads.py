@@ -27,7 +27,7 @@ from signed_head where position > %s order by position limit %s
 
 _KEEP = """
 insert into signed_head (position, hash, signed_at, key_id, signature) values (%s, %s, %s::timestamptz, %s, %s)
-on conflict (position) do nothing
+on conflict (position) do nothing returning true
 """
 
 
@@ -66,10 +66,12 @@ class PostgresSignedHeads:
                 return
             position = rows[-1][0]
 
-    async def keep(self, head: SignedHead) -> None:
-        """Keep a head; what was signed at this position before stays."""
+    async def keep(self, head: SignedHead) -> SignedHead:
+        """Keep a head, unless one of this position was kept before; the one that is kept."""
+        values = (head.position, head.hash, head.signed_at, head.key_id, head.signature)
         async with self._pool.connection() as connection:
-            await connection.execute(_KEEP, (head.position, head.hash, head.signed_at, head.key_id, head.signature))
+            kept = await (await connection.execute(_KEEP, values)).fetchone()
+        return head if kept else await self.last(until=head.position) or head
 
 
 def _head(row: TupleRow) -> SignedHead:

@@ -248,17 +248,20 @@ class MonitorCommands:
         await self.shell.refuse_repeated(caller)
         loaded = await load_own(self.shell.store, MONITOR, monitor_id, caller.user_id)
         monitor.check_evaluable(loaded.state)
-        now, evaluation_id = self.shell.now(), self.shell.new_id()
-        request = KeepRequest(evaluation_id, monitor_id, caller.user_id, now)
-        events = [EvaluationRequested(monitor_id=monitor_id, requested_at=now)]
-        try:
-            return await self.shell.create(
-                caller, EVALUATION, evaluation_id, events, companions=[request], answer=answer, status=202
-            )
-        except AlreadyReserved:
-            waiting = await self.shell.store.find_waiting_request(monitor_id) or evaluation_id
-            asked = await load_own(self.shell.store, EVALUATION, waiting, caller.user_id)
-            return Written(stream_id=waiting, state=asked.state, version=asked.version, events=())
+        for _ in range(ATTEMPTS_MAX):
+            now, evaluation_id = self.shell.now(), self.shell.new_id()
+            request = KeepRequest(evaluation_id, monitor_id, caller.user_id, now)
+            events = [EvaluationRequested(monitor_id=monitor_id, requested_at=now)]
+            try:
+                return await self.shell.create(
+                    caller, EVALUATION, evaluation_id, events, companions=[request], answer=answer, status=202
+                )
+            except AlreadyReserved:
+                waiting = await self.shell.store.find_waiting_request(monitor_id)
+            if waiting is not None:
+                asked = await load_own(self.shell.store, EVALUATION, waiting, caller.user_id)
+                return Written(stream_id=waiting, state=asked.state, version=asked.version, events=())
+        raise ConcurrentAppend
 
     async def _change(
         self,

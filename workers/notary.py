@@ -45,8 +45,8 @@ class SignedHeads(Protocol):
         """The head signed at the highest position, up to `until` if given."""
         ...
 
-    async def keep(self, head: SignedHead) -> None:
-        """Keep a head; what was signed at this position before stays."""
+    async def keep(self, head: SignedHead) -> SignedHead:
+        """Keep a head, unless one of this position was kept before; the one that is kept."""
         ...
 
 
@@ -136,10 +136,7 @@ class Notary:
         digest = await self._heads.log_hash(position)
         if digest is None:
             raise LogRewritten(position, "this position is not there")
-        await self._heads.keep(self._signing.sign_head(position, digest, self._now()))
-        kept = await self._heads.last(until=position)
-        if kept is None or kept.position != position:
-            raise LogRewritten(position, "the signature was not kept")
+        kept = await self._heads.keep(self._signing.sign_head(position, digest, self._now()))
         if self._remembered is None or kept.position > self._remembered.position:
             self._remembered = kept
         return kept

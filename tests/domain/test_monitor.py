@@ -170,7 +170,11 @@ def test_an_active_monitor_is_deleted_once_and_so_is_a_paused_one() -> None:
         assert after.state.status is Status.ARCHIVED
 
 
-@pytest.mark.parametrize("decide", [renaming("Pot"), revising(confirmations=2), pausing, resuming], ids=str)
+@pytest.mark.parametrize(
+    "decide",
+    [renaming("Pot"), revising(confirmations=2), pausing, resuming],
+    ids=["rename", "revise", "pause", "resume"],
+)
 @pytest.mark.parametrize("stream", [given, given(created(), DELETED)], ids=["never created", "deleted"])
 def test_what_is_not_there_cannot_be_changed(stream: Given[Monitor], decide: Decide) -> None:
     stream.when(decide).is_refused(NotFound)

@@ -1,5 +1,6 @@
 """Whoever can write to the database but has no key is found out: in the store, in an export, and by the notary."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from domain.event import Metadata, NewEvents
 from domain.signed_head import SignedHead
 from domain.user import RoleGranted
 from tests.conftest import AT
+from workers.lifecycle import Stop
 from workers.notary import LEASE_RENEWAL_SECONDS, LogRewritten, Notary
 
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
@@ -378,11 +380,27 @@ async def test_one_notary_works_at_a_time(world: World) -> None:
     assert last.position == 1
 
 
+async def test_a_notary_that_is_asked_to_stop_gives_its_place_to_the_next(world: World) -> None:
+    await world.append(1)
+    stop = Stop()
+    running = asyncio.create_task(world.notary.run(stop))
+    while await world.heads.last() is None:
+        await asyncio.sleep(0.001)
+    stop.ask()
+    await running
+    await world.append(1)
+    next_one = world.another_notary("two")
+    await next_one.step()
+    assert kept(await world.heads.last()).position == 2
+
+
 async def test_two_that_sign_the_same_position_keep_one_signature(world: World) -> None:
     await world.append(1)
-    one = await world.notary.sign_head()
+    one = kept(await world.notary.sign_head())
     world.clock.seconds += 1
     assert await world.another_notary("two").sign_head() == one
+    late = KEY.sign_head(1, one.hash, world.clock.now())
+    assert await world.heads.keep(late) == one
 
 
 async def refused(notary: Notary) -> LogRewritten:

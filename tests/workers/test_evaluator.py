@@ -1,8 +1,10 @@
 """The evaluator from pages to events: real store, real history, real pages, real conditions."""
 
 import asyncio
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from types import SimpleNamespace
 from uuid import UUID
 
 import msgspec
@@ -11,10 +13,11 @@ from uuid_utils.compat import uuid7
 
 from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.fact_reader import FactReader
+from adapters.postgres_history import PostgresHistory
 from commands.event_store import ConcurrentAppend, DropSchedule, KeepSchedule
-from domain.evaluation import EvaluationCompleted, EvaluationFailed, EvaluationJob, FactExtracted, Verdict
-from domain.evidence import Document
-from domain.fact import Fact, FactSpec
+from domain.evaluation import EvaluationCompleted, EvaluationFailed, EvaluationJob, FactExtracted, Previous, Verdict
+from domain.evidence import Document, FetchOutcome
+from domain.fact import Fact, FactSpec, FactType, FactValue, Select
 from domain.monitor import (
     ConditionMetAgain,
     MonitorDeleted,
@@ -27,8 +30,8 @@ from domain.monitor import (
 from domain.plan import Fires, Plan
 from domain.source import Source
 from tests.conftest import AT
-from tests.workers.world import EVERY_SECONDS, Clock, Page, World, plan
-from workers.evaluator import Evaluator, HistoryBehind
+from tests.workers.world import EVERY_SECONDS, Clock, Page, World, plan, until
+from workers.evaluator import ATTEMPTS_MAX, CATCH_UP_SECONDS_MAX, Evaluator, HistoryBehind
 from workers.look import PARSED_IN_PLACE_BYTES_MAX
 
 
@@ -228,6 +231,40 @@ async def test_a_page_that_was_modified_after_all_is_read_anew(watch: Watch, pag
     assert (await watch.verdict()).inputs == {"price": 250.0}
 
 
+@pytest.mark.parametrize("charsets", [("utf-8", "iso-8859-1"), ("iso-8859-1", "utf-8")])
+async def test_kept_bytes_are_read_as_the_monitors_own_source_called_them(
+    world: World, evaluator: Evaluator, page: Page, other_page: Page, charsets: tuple[str, str]
+) -> None:
+    said = {"utf-8": "caf\u00e9", "iso-8859-1": "caf\u00c3\u00a9"}
+    drink = FactSpec(name="drink", type=FactType.TEXT, select=Select(css="h1"))
+    pages, watches, owner = (page, other_page), [], await world.person()
+    for one, charset in zip(pages, charsets, strict=True):
+        one.text, one.etag = ("<!doctype html><h1>caf\u00e9</h1>".encode(), f"text/html; charset={charset}"), '"one"'
+        monitor = await world.monitor(owner, plan(one.url, facts=(drink,), condition='drink != ""'))
+        watches.append(Watch(world, evaluator, owner, monitor))
+    for watch, charset in zip(watches, charsets, strict=True):
+        verdicts = [await watch.verdict() for _ in range(3)]
+        assert [one.evidence[0].outcome for one in verdicts] == ["ok", "not_modified", "not_modified"]
+        assert [one.inputs for one in verdicts] == [{"drink": said[charset]}] * 3
+    assert await world.value("select count(*) from evidence") == 1
+
+
+async def test_each_monitor_remembers_what_its_source_called_the_same_bytes(
+    world: World, evaluator: Evaluator, page: Page, other_page: Page
+) -> None:
+    history, found, owner = PostgresHistory(world.pool), [], await world.person()
+    for one, content_type in ((page, "application/json"), (other_page, "text/plain; charset=iso-8859-1")):
+        one.text = (b'{"price": 150.0}', content_type)
+        monitor = await world.monitor(owner, plan(one.url))
+        await Watch(world, evaluator, owner, monitor).look()
+        remembered = (await history.memory(monitor))[one.url]
+        answer = Document(url=one.url, outcome=FetchOutcome.NOT_MODIFIED, fetched_at=AT)
+        kept = await history.evidence(answer, remembered)
+        assert kept.hash == remembered.evidence_hash
+        found.append((kept.body, kept.content_type, kept.charset))
+    assert found == [(b'{"price": 150.0}', "application/json", None), (b'{"price": 150.0}', "text/plain", "iso-8859-1")]
+
+
 async def test_one_job_done_by_two_evaluators_at_once_is_one_evaluation(
     world: World, fetcher: AiohttpFetcher, page: Page
 ) -> None:
@@ -269,7 +306,7 @@ async def test_two_jobs_of_one_monitor_at_once_follow_one_another(watch: Watch, 
         await watch.world.project()
         await asyncio.sleep(0.001)
     await both
-    assert len(page.seen) == 4
+    assert len(page.seen) == 3  # the loser decides again with what it has seen
     assert sorted(one.streak for one in await watch.world.all(EvaluationCompleted)) == [1, 2, 3]
 
 
@@ -286,6 +323,7 @@ async def test_a_plan_revised_in_the_middle_is_the_one_that_decides(watch: Watch
 
     page.on_request = revise
     completed = await watch.verdict()
+    assert len(page.seen) == 2  # the revised plan might have asked for something else
     assert (completed.plan_revision, completed.condition, completed.verdict) == (2, "price < 100", Verdict.NOT_MET)
     assert [one.to_state for one in await watch.changes()] == [State.INACTIVE]
     assert await watch.world.due_at(watch.monitor) == clock()
@@ -341,16 +379,37 @@ async def test_a_condition_that_fires_each_time_says_so_each_time(
     assert [str(one.to_state) for one in await watch.changes()] == ["active", "inactive", "active"]
 
 
-async def test_history_that_lags_is_waited_for(watch: Watch, page: Page) -> None:
+async def test_history_that_lags_is_waited_for_after_the_look(watch: Watch, page: Page) -> None:
     await watch.evaluator.evaluate(await watch.job())
     page.content = {"price": 150.0}
     job = await watch.job()
     waiting = asyncio.create_task(watch.evaluator.evaluate(job))
+    await until(lambda: len(page.seen) == 2)
     await asyncio.sleep(0.02)
-    assert len(page.seen) == 1
+    assert await watch.world.outcome(job) is None
+    assert not waiting.done()
     await watch.world.project()
     await waiting
+    assert len(page.seen) == 2
     assert (await watch.world.verdict(job)).state_before is State.INACTIVE
+
+
+async def test_history_that_lags_is_asked_for_less_and_less_often(
+    watch: Watch, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+
+    async def restless(seconds: float) -> None:
+        rests.append(seconds)
+
+    monkeypatch.setattr("workers.evaluator.asyncio", SimpleNamespace(sleep=restless, timeout=asyncio.timeout))
+    await watch.evaluator.evaluate(await watch.job())
+    with pytest.raises(HistoryBehind):
+        await watch.evaluator.evaluate(await watch.job())
+    assert rests[:8] == [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.25, 0.25]
+    assert set(rests[8:]) == {0.25}
+    assert sum(rests[:-1]) < CATCH_UP_SECONDS_MAX <= sum(rests)
+    assert len(page.seen) == 2
 
 
 async def test_history_that_never_comes_leaves_the_job_undone(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,30 +422,149 @@ async def test_history_that_never_comes_leaves_the_job_undone(watch: Watch, monk
     assert await watch.world.due_at(watch.monitor) == job.due_at
 
 
-async def test_an_evaluation_that_takes_too_long_leaves_the_job_undone(
-    watch: Watch, page: Page, monkeypatch: pytest.MonkeyPatch
+async def test_a_look_that_takes_too_long_is_recorded_as_slow_and_closes_the_slot(
+    watch: Watch, page: Page, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.evaluator.EVALUATION_SECONDS_MAX", 0.02)
-    monkeypatch.setattr("workers.evaluator.CATCH_UP_SECONDS_MAX", 0.01)
+    page.hold = asyncio.Event()
+    job = await handed_out(watch)
+    await watch.evaluator.evaluate(job)
+    page.hold.set()
+    failed = await watch.world.outcome(job)
+    assert isinstance(failed, EvaluationFailed)
+    assert (failed.code, failed.evidence, failed.due_at) == ("SOURCE_SLOW", (), job.due_at)
+    assert failed.message.startswith("the sources could not be read within")
+    assert (failed.started_at, failed.completed_at) == (clock(), clock())
+    assert await watch.state() is State.UNKNOWN
+    await the_slot_is_closed(watch, job)
+
+
+class Broken:
+    """Reads nothing, for a reason that no source can have."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error: Exception | None = error
+
+    def read(self, facts: Sequence[FactSpec], source: Source, document: Document) -> dict[str, Fact]:
+        if self.error is not None:
+            raise self.error
+        return FactReader().read(facts, source, document)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("s3cret"), LookupError("s3cret"), MemoryError("s3cret")])
+@pytest.mark.parametrize("padding", [0, PARSED_IN_PLACE_BYTES_MAX])
+async def test_a_look_that_raises_is_recorded_as_a_failure_of_ours_and_closes_the_slot(
+    world: World, fetcher: AiohttpFetcher, page: Page, error: Exception, padding: int
+) -> None:
+    page.content = {"text": "x" * padding, "price": 250.0}
+    watch = await watching(world, world.evaluator(fetcher, reading=Broken(error)), plan(page.url))
+    job = await handed_out(watch)
+    await watch.evaluator.evaluate(job)
+    failed = await world.outcome(job)
+    assert isinstance(failed, EvaluationFailed)
+    assert (failed.code, failed.evidence) == ("INTERNAL", ())
+    assert type(error).__name__ in failed.message
+    assert "s3cret" not in failed.message
+    assert await world.all(FactExtracted) == []
+    await the_slot_is_closed(watch, job)
+
+
+async def test_after_a_failure_of_ours_the_row_goes_on(world: World, fetcher: AiohttpFetcher, page: Page) -> None:
+    reading = Broken(RuntimeError())
+    reading.error = None
+    watch = await watching(world, world.evaluator(fetcher, reading=reading), plan(page.url, confirmations=2))
+    page.content = {"price": 150.0}
+    await watch.look()
+    reading.error = RuntimeError()
+    assert isinstance(await world.outcome(await watch.look()), EvaluationFailed)
+    reading.error = None
+    assert (await watch.verdict()).streak == 2
+    assert await watch.state() is State.ACTIVE
+
+
+async def test_a_worker_that_is_stopped_in_the_middle_of_a_look_records_nothing(watch: Watch, page: Page) -> None:
     page.hold = asyncio.Event()
     job = await watch.job()
-    with pytest.raises(TimeoutError):
-        await watch.evaluator.evaluate(job)
+    evaluating = asyncio.create_task(watch.evaluator.evaluate(job))
+    await until(lambda: len(page.seen) == 1)
+    evaluating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await evaluating
     page.hold.set()
     assert await watch.world.outcome(job) is None
+    assert await watch.world.due_at(watch.monitor) == job.due_at
+
+
+async def handed_out(watch: Watch) -> EvaluationJob:
+    """The present slot, claimed as the scheduler does."""
+    job = await watch.job()
+    assert await watch.world.schedule.claim(now=watch.world.clock(), lost_after=timedelta(45), limit=10) == [job]
+    return job
+
+
+async def the_slot_is_closed(watch: Watch, job: EvaluationJob) -> None:
+    """The next slot follows, and nobody holds it yet."""
+    next_due_at = job.due_at + timedelta(seconds=EVERY_SECONDS)
+    assert await watch.world.due_at(watch.monitor) == next_due_at
+    [following] = await watch.world.schedule.claim(now=next_due_at, lost_after=timedelta(45), limit=10)
+    assert following.due_at == next_due_at
+
+
+@dataclass
+class Overtaken:
+    """The real history; each time it is asked what came before, somebody else does something first."""
+
+    history: PostgresHistory
+    overtake: Callable[[int], Awaitable[None]]
+    asked: int = 0
+
+    async def previous(self, monitor_id: UUID, *, plan_revision: int) -> Previous | None:
+        self.asked += 1
+        found = await self.history.previous(monitor_id, plan_revision=plan_revision)
+        await self.overtake(self.asked)
+        return found
+
+    async def series(
+        self, monitor_id: UUID, fact: str, *, since: datetime | None, confidence_min: float
+    ) -> list[tuple[datetime, FactValue]]:
+        return await self.history.series(monitor_id, fact, since=since, confidence_min=confidence_min)
+
+
+async def test_an_evaluator_that_lost_a_race_decides_again_with_the_same_look(
+    watch: Watch, page: Page, clock: Clock
+) -> None:
+    page.content = {"price": 150.0}
+
+    async def overtake(asked: int) -> None:
+        if asked == 1:
+            page.content = {"price": 250.0}
+            clock.move(3)
+            await watch.world.append(watch.owner, watch.monitor, MonitorRenamed(name="Pot", renamed_at=AT))
+
+    history = Overtaken(PostgresHistory(watch.world.pool), overtake)
+    job = await watch.job()
+    began = clock()
+    await replace(watch.evaluator, history=history).evaluate(job)
+    completed = await watch.world.verdict(job)
+    assert (len(page.seen), history.asked) == (1, 2)
+    assert (completed.verdict, completed.inputs) == (Verdict.MET, {"price": 150.0})
+    assert (completed.started_at, completed.duration_ms) == (began, 3000)
+    assert len(await watch.world.all(FactExtracted)) == 1
+    assert [one.to_state for one in await watch.changes()] == [State.ACTIVE]
 
 
 async def test_an_evaluator_that_always_loses_gives_up_and_records_nothing(watch: Watch, page: Page) -> None:
-    async def interfere() -> None:
-        renamed = MonitorRenamed(name=f"Kettle {len(page.seen)}", renamed_at=AT)
+    async def overtake(asked: int) -> None:
+        renamed = MonitorRenamed(name=f"Kettle {asked}", renamed_at=AT)
         await watch.world.append(watch.owner, watch.monitor, renamed)
 
-    page.on_request = interfere
+    history = Overtaken(PostgresHistory(watch.world.pool), overtake)
     job = await watch.job()
     with pytest.raises(ConcurrentAppend):
-        await watch.evaluator.evaluate(job)
-    assert len(page.seen) == 5
+        await replace(watch.evaluator, history=history).evaluate(job)
+    assert (len(page.seen), history.asked) == (1, ATTEMPTS_MAX)
     assert await watch.world.outcome(job) is None
+    assert await watch.world.due_at(watch.monitor) == job.due_at
 
 
 async def test_a_slot_of_a_paused_monitor_is_let_go(watch: Watch, page: Page) -> None:
@@ -410,6 +588,45 @@ async def test_a_deleted_monitor_is_not_looked_at(watch: Watch, page: Page) -> N
     await watch.world.append(watch.owner, watch.monitor, deleted, companions=[DropSchedule(watch.monitor)])
     await watch.evaluator.evaluate(job)
     assert page.seen == []
+
+
+async def delete(watch: Watch) -> None:
+    deleted = MonitorDeleted(deleted_at=AT)
+    await watch.world.append(watch.owner, watch.monitor, deleted, companions=[DropSchedule(watch.monitor)])
+
+
+async def told_of_the_deletion(watch: Watch, asked: EvaluationJob) -> None:
+    failed = await watch.world.outcome(asked)
+    assert isinstance(failed, EvaluationFailed)
+    assert (failed.code, failed.monitor_id, failed.due_at) == ("MONITOR_DELETED", watch.monitor, asked.due_at)
+    assert await watch.world.value("select count(*) from evaluation_request") == 0
+
+
+async def test_who_asked_for_an_evaluation_before_a_deletion_is_told_that_there_is_none(
+    watch: Watch, page: Page
+) -> None:
+    asked = await watch.world.request(watch.owner, watch.monitor)
+    await delete(watch)
+    await watch.evaluator.evaluate(asked)
+    assert page.seen == []
+    await told_of_the_deletion(watch, asked)
+    await watch.evaluator.evaluate(asked)
+    assert len(await watch.world.store.load(asked.evaluation_id)) == 2
+
+
+async def test_who_asked_for_an_evaluation_is_told_of_a_deletion_in_the_middle_of_it(watch: Watch, page: Page) -> None:
+    await watch.look()  # the next verdict is the same, so only the schedule's row tells of the deletion
+
+    async def delete_first() -> None:
+        page.on_request = None
+        await delete(watch)
+
+    page.on_request = delete_first
+    asked = await watch.world.request(watch.owner, watch.monitor)
+    await watch.evaluator.evaluate(asked)
+    await told_of_the_deletion(watch, asked)
+    assert len(await watch.world.all(FactExtracted)) == 1
+    assert len(await watch.world.all(EvaluationCompleted)) == 1
 
 
 async def test_a_monitor_nobody_made_is_not_looked_at(world: World, evaluator: Evaluator) -> None:

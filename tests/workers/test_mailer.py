@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -18,6 +19,7 @@ from adapters.jinja_mail_renderer import JinjaMailRenderer
 from adapters.postgres_outbox import PostgresOutbox
 from adapters.smtp_mailer import SmtpMailer
 from domain.evaluation import EvaluationFailed
+from domain.mail import MailBody, MailContent, MailReceipt, OutgoingMail
 from domain.notification import (
     ATTEMPTS_MAX,
     DeliveryDeferred,
@@ -29,7 +31,7 @@ from domain.notification import (
 from tests.adapters.test_smtp_mailer import Server, listening
 from tests.conftest import AT
 from tests.workers.world import ADA, Clock, RestlessStop, Ticks, World, plan, until
-from workers.mailer import CLAIM_LIFETIME, RENEWAL_SECONDS, REST_SECONDS, Delivery, Mailer
+from workers.mailer import CLAIM_LIFETIME, CONCURRENCY, RENEWAL_SECONDS, REST_SECONDS, Delivery, Mailer
 
 LINKS = HmacLinkTokens([b"a secret of these tests"])
 PUBLIC_URL = "https://vigil.example:8443/app"
@@ -301,17 +303,23 @@ async def claims(world: World) -> object:
     return await world.value("select count(*) from delivery_claim")
 
 
-async def test_what_is_due_is_claimed_delivered_and_let_go(
-    world: World, mailer: Mailer, server: MailServer, alert: UUID
+async def test_what_is_due_is_claimed_and_delivered_and_its_claim_is_left_to_run_out(
+    world: World, mailer: Mailer, server: MailServer, alert: UUID, clock: Clock
 ) -> None:
     assert await mailer.step() == REST_SECONDS
-    assert await claims(world) == 1
     await finished(mailer)
-    assert await claims(world) == 0
+    assert await world.events(alert, NotificationSent) != []
+    assert await claimed_until(world, alert) == clock() + CLAIM_LIFETIME
     await world.project()
+    clock.at += CLAIM_LIFETIME + timedelta(milliseconds=1)
     await mailer.step()
     await finished(mailer)
     assert len(server.mails) == 1
+    assert await claimed_until(world, alert) == clock() - timedelta(milliseconds=1)
+
+
+async def claimed_until(world: World, notification: UUID) -> object:
+    return await world.value("select claimed_until from delivery_claim where notification_id = %s", notification)
 
 
 async def test_what_is_not_due_yet_waits(
@@ -320,26 +328,145 @@ async def test_what_is_not_due_yet_waits(
     server.answer = "451 later"
     await mailer.step()
     await finished(mailer)
+    assert await claimed_until(world, alert) == clock() + timedelta(seconds=30)
     await world.project()
     server.answer = "250 OK"
-    clock.move(29.9)
+    clock.move(30)
     await mailer.step()
     await finished(mailer)
     assert len(server.mails) == 1
-    clock.move(0.1)
+    clock.move(0.001)
     await mailer.step()
     await finished(mailer)
     assert len(await world.events(alert, NotificationSent)) == 1
 
 
 async def test_read_tables_that_lag_behind_a_delivery_lead_to_no_second_one(
-    world: World, mailer: Mailer, server: MailServer, alert: UUID
+    world: World, mailer: Mailer, server: MailServer, alert: UUID, clock: Clock
 ) -> None:
     for _ in range(3):
         await mailer.step()
         await finished(mailer)
+        clock.at += CLAIM_LIFETIME + timedelta(milliseconds=1)
     assert len(server.mails) == 1
-    assert await claims(world) == 0
+    assert len(await world.store.load(alert)) == 2
+
+
+async def test_with_the_read_tables_standing_still_everything_that_waits_is_delivered_once(
+    world: World, mailer: Mailer, server: MailServer, owner: UUID
+) -> None:
+    monitor = await world.monitor(owner, plan())
+    found = await world.change(owner, monitor)
+    alerts = [await world.alert(owner, monitor, found) for _ in range(2 * CONCURRENCY + 10)]
+    await world.project()  # and never again
+    for _ in range(3):
+        await mailer.step()
+        await finished(mailer)
+    assert sorted(mail["Message-ID"] for mail in server.mails) == sorted(f"<{a.hex}@vigil.example>" for a in alerts)
+    assert len(await world.all(NotificationSent)) == len(alerts)
+    await mailer.step()
+    await finished(mailer)
+    assert len(server.mails) == len(alerts)
+
+
+async def test_with_the_read_tables_standing_still_what_is_deferred_does_not_hold_up_the_others(
+    world: World, mailer: Mailer, server: MailServer, owner: UUID, clock: Clock
+) -> None:
+    monitor = await world.monitor(owner, plan())
+    found = await world.change(owner, monitor)
+    alerts = [await world.alert(owner, monitor, found) for _ in range(2 * CONCURRENCY)]
+    await world.project()  # and never again
+    server.answer = "451 later"
+    await mailer.step()
+    await finished(mailer)
+    server.answer = "250 OK"
+    clock.at += CLAIM_LIFETIME + timedelta(milliseconds=1)  # sooner than the deferred may be tried again
+    await mailer.step()
+    await finished(mailer)
+    assert len(await world.all(DeliveryDeferred)) == CONCURRENCY
+    assert len(await world.all(NotificationSent)) == CONCURRENCY
+    clock.move(30)
+    await mailer.step()
+    await finished(mailer)
+    assert len(await world.all(NotificationSent)) == len(alerts)
+
+
+class Unrenderable:
+    """A template with a defect."""
+
+    def render(self, content: MailContent) -> MailBody:
+        raise KeyError(type(content).__name__)
+
+
+class Unbuildable:
+    """Makes no bytes of any mail."""
+
+    async def send(self, mail: OutgoingMail) -> MailReceipt:
+        raise ValueError(mail.subject)
+
+
+async def attempts_until_given_up(
+    world: World, delivery: Delivery, alert: UUID, clock: Clock
+) -> list[DeliveryDeferred]:
+    """Every deferral, each a retry later, and then the end of it."""
+    for number in range(1, ATTEMPTS_MAX):
+        retry_at = await delivery.deliver(alert)
+        assert retry_at == (await world.events(alert, DeliveryDeferred))[-1].retry_at
+        assert await delivery.deliver(alert) == retry_at
+        assert len(await world.events(alert, DeliveryDeferred)) == number
+        assert retry_at is not None
+        clock.at = retry_at
+    assert await delivery.deliver(alert) is None
+    [failed] = await world.events(alert, NotificationFailed)
+    assert (failed.code, failed.failed_at) == (None, clock())
+    assert await delivery.deliver(alert) is None
+    return await world.events(alert, DeliveryDeferred)
+
+
+async def test_a_mail_that_cannot_be_rendered_is_tried_again_and_then_given_up(
+    world: World, delivery: Delivery, server: MailServer, alert: UUID, clock: Clock
+) -> None:
+    deferred = await attempts_until_given_up(world, replace(delivery, renderer=Unrenderable()), alert, clock)
+    assert {(one.code, one.message) for one in deferred} == {(None, "the mail could not be made: KeyError")}
+    assert server.mails == []
+
+
+async def test_a_mail_that_cannot_be_built_is_tried_again_and_then_given_up(
+    world: World, delivery: Delivery, alert: UUID, clock: Clock
+) -> None:
+    deferred = await attempts_until_given_up(world, replace(delivery, sender=Unbuildable()), alert, clock)
+    assert {(one.code, one.message) for one in deferred} == {(None, "the mail could not be made: ValueError")}
+
+
+async def test_a_mail_whose_reader_cannot_be_read_is_tried_again_and_then_given_up(
+    world: World, delivery: Delivery, server: MailServer, alert: UUID, owner: UUID, clock: Clock
+) -> None:
+    await world.execute("update event set type_version = 99 where stream_id = %s", owner)  # written by a later version
+    assert len(await attempts_until_given_up(world, delivery, alert, clock)) == ATTEMPTS_MAX - 1
+    assert server.mails == []
+
+
+async def test_a_mail_that_could_not_be_made_is_sent_once_it_can(
+    world: World, delivery: Delivery, server: MailServer, alert: UUID, clock: Clock
+) -> None:
+    await replace(delivery, renderer=Unrenderable()).deliver(alert)
+    clock.move(30)
+    assert await delivery.deliver(alert) is None
+    assert len(await world.events(alert, NotificationSent)) == 1
+    assert len(server.mails) == 1
+
+
+async def test_a_mailer_stopped_in_the_middle_of_a_delivery_counts_no_attempt(
+    world: World, delivery: Delivery, server: MailServer, alert: UUID
+) -> None:
+    server.hold = asyncio.Event()
+    delivering = asyncio.create_task(delivery.deliver(alert))
+    await until(lambda: server.waiting == 1)
+    delivering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await delivering
+    server.hold.set()
+    assert len(await world.store.load(alert)) == 1
 
 
 async def test_read_tables_that_lag_behind_a_deferral_lead_to_no_early_attempt(

@@ -10,15 +10,22 @@ import pytest
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from uuid_utils.compat import uuid7
 
 from adapters.aiohttp_fetcher import AiohttpFetcher
+from adapters.network_guard import NetworkGuard
 from adapters.redis_jobs import RedisJobs
-from commands.event_store import KeepSchedule
-from domain.evaluation import EvaluationCompleted, EvaluationJob
+from adapters.rules_provider import RulesProvider
+from adapters.source_rules import SourceRules
+from commands.event_store import WAITING_REQUEST, AlreadyReserved, KeepSchedule
+from commands.http.caller import Caller
+from commands.monitors import MonitorCommands
+from commands.shell import Shell, Written
+from domain.evaluation import Evaluation, EvaluationCompleted, EvaluationJob, EvaluationRequested
 from domain.monitor import MonitorPaused, MonitorResumed
 from domain.schedule import Cron
 from tests.conftest import AT
-from tests.workers.world import EVERY_SECONDS, Clock, Page, RestlessStop, World, plan
+from tests.workers.world import CONDITIONS, EVERY_SECONDS, Clock, Page, RestlessStop, World, plan
 from workers.scheduler import LOST_AFTER, REST_SECONDS, Scheduler
 
 
@@ -69,13 +76,13 @@ async def test_what_is_not_due_yet_waits(world: World, scheduler: Scheduler, que
     assert len(await queued(queue)) == 1
 
 
-async def test_of_many_schedulers_at_the_same_moment_one_hands_out_each_slot(
+async def test_of_many_schedulers_at_the_same_moment_one_hands_out_each_job(
     world: World, queue: RedisJobs, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.scheduler.BATCH_JOBS_MAX", 7)
     owner = await world.person()
     monitors = [await world.monitor(owner, plan()) for _ in range(30)]
-    asked = [await world.request(owner, monitors[0]) for _ in range(10)]
+    asked = [await world.request(owner, await resting(world, owner)) for _ in range(10)]
     schedulers = [Scheduler(world.schedule, queue, now=clock) for _ in range(6)]
     for _ in range(6):
         await asyncio.gather(*(one.step() for one in schedulers))
@@ -84,10 +91,16 @@ async def test_of_many_schedulers_at_the_same_moment_one_hands_out_each_slot(
     assert counts == Counter([*slots, *(job.evaluation_id for job in asked)])
 
 
+async def resting(world: World, owner: UUID) -> UUID:
+    """A monitor whose next slot is far away."""
+    return await world.monitor(owner, plan(), due_at=world.clock() + timedelta(days=1))
+
+
 async def test_what_another_scheduler_is_just_claiming_is_passed_over(world: World, clock: Clock) -> None:
     owner = await world.person()
     claimed, free = await world.monitor(owner, plan()), await world.monitor(owner, plan())
-    taken, asked = await world.request(owner, free), await world.request(owner, free)
+    taken = await world.request(owner, await resting(world, owner))
+    asked = await world.request(owner, await resting(world, owner))
     async with world.pool.connection() as connection, connection.transaction():
         await connection.execute("select from schedule where monitor_id = %s for update", (claimed,))
         await connection.execute(
@@ -118,7 +131,146 @@ async def test_what_was_asked_for_comes_before_slots(
     await scheduler.step()
     jobs = await queued(queue)
     assert jobs[0] == asked
-    assert {job.monitor_id for job in jobs[1:]} == set(monitors)
+    assert sorted(job.monitor_id for job in jobs[1:]) == sorted(monitors[:2])
+
+
+async def test_the_slot_of_a_monitor_waits_until_what_was_asked_for_is_done(
+    world: World, scheduler: Scheduler, queue: RedisJobs, fetcher: AiohttpFetcher, page: Page, clock: Clock
+) -> None:
+    owner = await world.person()
+    monitor = await world.monitor(owner, plan(page.url))
+    clock.move(1)  # asked for after the slot was due, and not in its place
+    asked = await world.request(owner, monitor)
+    await scheduler.step()
+    await scheduler.step()
+    assert await queued(queue) == [asked]
+    await world.evaluator(fetcher).evaluate(asked)
+    await scheduler.step()
+    assert await queued(queue) == [await world.slot(owner, monitor)]
+
+
+async def test_what_was_asked_for_waits_until_the_slot_of_its_monitor_is_done(
+    world: World, scheduler: Scheduler, queue: RedisJobs, fetcher: AiohttpFetcher, page: Page
+) -> None:
+    owner = await world.person()
+    monitor = await world.monitor(owner, plan(page.url))
+    await scheduler.step()
+    [slot] = await queued(queue)
+    asked = await world.request(owner, monitor)
+    other = await world.request(owner, await resting(world, owner))
+    await scheduler.step()
+    assert await queued(queue) == [other]  # only its own monitor is held up
+    await world.evaluator(fetcher).evaluate(slot)
+    await scheduler.step()
+    assert await queued(queue) == [asked]
+
+
+async def test_what_was_asked_for_again_waits_until_the_first_is_done(
+    world: World, scheduler: Scheduler, queue: RedisJobs, fetcher: AiohttpFetcher, page: Page
+) -> None:
+    owner = await world.person()
+    monitor = await world.monitor(owner, plan(page.url), due_at=AT + timedelta(days=1))
+    first = await world.request(owner, monitor)
+    await scheduler.step()
+    assert await queued(queue) == [first]
+    second = await world.request(owner, monitor)
+    await scheduler.step()
+    assert await queued(queue) == []
+    await world.evaluator(fetcher).evaluate(first)
+    await scheduler.step()
+    assert await queued(queue) == [second]
+
+
+async def test_a_job_that_was_lost_no_longer_holds_up_the_others_of_its_monitor(
+    world: World, scheduler: Scheduler, queue: RedisJobs, clock: Clock
+) -> None:
+    owner = await world.person()
+    monitor = await world.monitor(owner, plan())
+    await scheduler.step()
+    [slot] = await queued(queue)
+    asked = await world.request(owner, monitor)
+    clock.at += LOST_AFTER
+    await scheduler.step()
+    assert await queued(queue) == []
+    clock.move(0.001)
+    await scheduler.step()
+    assert await queued(queue) == [asked]
+    assert slot == await world.slot(owner, monitor)
+
+
+async def test_of_one_monitor_at_most_one_request_waits(world: World, clock: Clock) -> None:
+    owner = await world.person()
+    monitor = await resting(world, owner)
+    first = await world.request(owner, monitor)
+    with pytest.raises(AlreadyReserved) as refused:
+        await world.request(owner, monitor)
+    assert refused.value.scope == WAITING_REQUEST
+    assert await world.streams_with(EvaluationRequested) == [first.evaluation_id]
+    assert await world.store.find_waiting_request(monitor) == first.evaluation_id
+    await world.request(owner, await resting(world, owner))
+    await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+    assert await world.store.find_waiting_request(monitor) is None
+    second = await world.request(owner, monitor)
+    assert await world.store.find_waiting_request(monitor) == second.evaluation_id
+
+
+@pytest.fixture
+def commands(world: World, clock: Clock) -> MonitorCommands:
+    return MonitorCommands(
+        shell=Shell(world.store, now=clock, new_id=uuid7),
+        classifier=RulesProvider(),
+        conditions=CONDITIONS,
+        sources=SourceRules(NetworkGuard([])),
+        interval_seconds_min=60,
+        active_max=10,
+    )
+
+
+async def test_who_asks_while_a_request_waits_is_answered_with_that_one(
+    world: World, commands: MonitorCommands, clock: Clock
+) -> None:
+    owner = await world.person()
+    monitor = await resting(world, owner)
+    caller = Caller(user_id=owner, roles=frozenset(), correlation_id=uuid7())
+
+    async def evaluate() -> Written[Evaluation]:
+        return await commands.evaluate(caller, monitor, answer=lambda written: {"id": written.stream_id})
+
+    at_once = await asyncio.gather(*(evaluate() for _ in range(5)))
+    later = await evaluate()
+    [only] = await world.streams_with(EvaluationRequested)
+    assert {one.stream_id for one in [*at_once, later]} == {only}
+    assert sorted(len(one.events) for one in at_once) == [0, 0, 0, 0, 1]
+    assert (later.version, later.events) == (1, ())
+    [job] = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+    assert job.evaluation_id == only
+    assert (await evaluate()).stream_id != only  # what has begun may have looked already
+
+
+async def test_what_is_given_back_leaves_one_request_of_a_monitor_waiting(world: World, clock: Clock) -> None:
+    owner = await world.person()
+    monitor, due = await resting(world, owner), await world.monitor(owner, plan())
+    first = await world.request(owner, monitor)
+    jobs = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+    assert jobs == [first, await world.slot(owner, due)]
+    second = await world.request(owner, monitor)
+    await world.schedule.give_back(jobs)
+    assert await world.store.find_waiting_request(monitor) == second.evaluation_id
+    again = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+    assert again == [first, await world.slot(owner, due)]
+
+
+async def test_when_all_is_given_back_one_request_of_a_monitor_waits(world: World, clock: Clock) -> None:
+    owner = await world.person()
+    monitor, due, other = await resting(world, owner), await world.monitor(owner, plan()), await resting(world, owner)
+    first, alone = await world.request(owner, monitor), await world.request(owner, other)
+    assert len(await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)) == 3
+    second = await world.request(owner, monitor)
+    await world.schedule.give_back_all()
+    assert await world.store.find_waiting_request(monitor) == second.evaluation_id
+    again = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+    assert sorted(job.evaluation_id for job in again[:2]) == sorted([first.evaluation_id, alone.evaluation_id])
+    assert again[2:] == [await world.slot(owner, due)]
 
 
 async def test_a_paused_monitor_is_never_due(
@@ -158,27 +310,27 @@ async def test_what_could_not_be_queued_is_given_back(
     world: World, scheduler: Scheduler, queue: RedisJobs, full_redis: redis.Redis, clock: Clock
 ) -> None:
     owner = await world.person()
-    monitor = await world.monitor(owner, plan())
-    await world.request(owner, monitor)
+    slot = await world.slot(owner, await world.monitor(owner, plan()))
+    asked = await world.request(owner, await resting(world, owner))
     refused = Scheduler(world.schedule, RedisJobs(full_redis, namespace="t", consumer="test"), now=clock)
     with pytest.raises(OSError, match="permission"):
         await refused.step()
     assert await queued(queue) == []
     await scheduler.step()
-    assert len(await queued(queue)) == 2
+    assert await queued(queue) == [asked, slot]
 
 
 async def test_a_queue_that_was_lost_is_handed_out_again(
     world: World, scheduler: Scheduler, queue: RedisJobs, client: redis.Redis
 ) -> None:
     owner = await world.person()
-    monitor = await world.monitor(owner, plan())
-    await world.request(owner, monitor)
+    slot = await world.slot(owner, await world.monitor(owner, plan()))
+    asked = await world.request(owner, await resting(world, owner))
     await scheduler.step()
     await client.flushall()
     await scheduler.step()
     assert await queued(queue) == []  # makes the group again
-    assert len(await queued(queue)) == 2
+    assert await queued(queue) == [asked, slot]
     await scheduler.step()
     assert await queued(queue) == []
 

@@ -149,6 +149,7 @@ class Page:
         self.content: dict[str, object] = {"price": 250.0}
         self.status = 200
         self.etag: str | None = None
+        self.text: tuple[bytes, str] | None = None
         self.hold: asyncio.Event | None = None
         self.on_request: Callable[[], Awaitable[None]] | None = None
         self.seen: list[dict[str, str]] = []
@@ -176,6 +177,9 @@ class Page:
         headers = {} if self.etag is None else {"ETag": self.etag}
         if self.etag is not None and request.headers.get("If-None-Match") == self.etag:
             return web.Response(status=304, headers=headers)
+        if self.text is not None:  # these bytes, called so, in place of the content
+            body, content_type = self.text
+            return web.Response(body=body, headers={**headers, "Content-Type": content_type})
         return web.json_response(self.content, status=self.status, headers=headers)
 
 

@@ -292,6 +292,25 @@ def test_no_line_can_be_removed_doubled_or_moved() -> None:
                 finding(moved)
 
 
+def test_a_signature_that_is_repeated_is_named() -> None:
+    lines = PLAIN.lines()
+    for index in (3, 4, 6):  # after itself, after the next event, after the next signature
+        found = finding([*lines[:index], lines[3], *lines[index:]])
+        assert (found.fault, found.position, found.line) == (Fault.INSERTED, 2, (4 if index == 3 else index) + 1)
+
+
+@pytest.mark.parametrize("numbers", [(1, 3, 4), (1, 1, 2), (1, 3, 2), (2, 3, 4)])
+def test_positions_are_dense_even_where_the_chain_and_the_signature_are_right(numbers: tuple[int, ...]) -> None:
+    events, previous = [], GENESIS
+    for number in numbers:
+        each = entry(number)
+        previous = link(previous, each)
+        events.append(LoggedEvent(each, previous))
+    head = KEY.sign_head(numbers[-1], previous, AT)
+    lines = [written(Header(1, 1, numbers[-1], GENESIS.hex(), KEY.key_id)), *map(written, events), written(head)]
+    finding([*lines, written(End(3, 1))])
+
+
 def test_a_signature_of_another_key_is_not_taken() -> None:
     forged = tuple(THIEF.sign_head(head.position, head.hash, AT) for head in PLAIN.heads)
     stolen = Export(1, GENESIS, PLAIN.events, forged).lines()

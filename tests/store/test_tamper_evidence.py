@@ -283,7 +283,9 @@ async def test_a_changed_signature_is_found(world: World, tamper: Tamper, statem
 async def test_heads_of_a_key_that_is_not_trusted_are_not_taken(world: World) -> None:
     await world.append(2)
     await world.another_notary("other", OTHER_KEY).sign_head()
-    assert (await world.found()).fault is Fault.FORGED
+    found = await world.found()
+    assert (found.fault, found.position) == (Fault.FORGED, 2)
+    assert f"the key {OTHER_KEY.key_id}, which was not given" in found.message
     both = PublicKeys([KEY.public, OTHER_KEY.public])
     assert (await world.proof.verify(both)).key_id == OTHER_KEY.key_id
 

@@ -117,7 +117,7 @@ class _Walk:
         raise broken(Fault.CHANGED, message, wanted, line=here)
 
     def _head(self, head: SignedHead) -> None:
-        chain, here, since = self._chain, self._number, self._chain.signed + 1
+        chain, here = self._chain, self._number
         if head.key_id != self._header.key_id:
             message = f"the signed head on line {here} is not of the key that the header names"
             raise broken(Fault.FORGED, message, head.position, line=here)
@@ -126,14 +126,23 @@ class _Walk:
             message = f"line {here} repeats a signature that stands above, of position {head.position}"
             raise broken(Fault.INSERTED, message, head.position, line=here)
         if head.position < chain.position:
-            message = (
-                f"what was signed at position {head.position} stands on line {here}, after position {chain.position}:"
-                f" lines were moved, or events inserted since position {since} and the hashes computed again"
-            )
-            raise broken(Fault.REORDERED, message, chain.position, since=since, line=here)
+            self._late(head)
         if head.position > chain.position:
             self._early(head)
         chain.take_head(head, line=here)
+
+    def _late(self, head: SignedHead) -> NoReturn:
+        """Say what was done where a signature comes after more than it was made of."""
+        here, position, since = self._number, self._chain.position, self._chain.signed + 1
+        for line in self._following():
+            if isinstance(line, LoggedEvent) and line.entry.position == position:
+                message = f"position {position} was inserted before line {here}; it stands on line {self._number} too"
+                raise broken(Fault.INSERTED, message, position, line=here)
+        message = (
+            f"what was signed at position {head.position} stands on line {here}, after position {position}: lines were"
+            f" moved, or events inserted since position {since} and the hashes computed again"
+        )
+        raise broken(Fault.REORDERED, message, position, since=since, line=here)
 
     def _early(self, head: SignedHead) -> NoReturn:
         """Say what was done where a signature comes before the event it was made of."""

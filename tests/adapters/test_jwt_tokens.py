@@ -139,7 +139,6 @@ def test_a_token_signed_with_another_key_or_a_public_one_is_refused(alg: str, ke
         {"cty": "JWT"},
         {"surprise": 1},
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("key", [KEY, b"a" * 32], ids=["our key", "their key"])
 def test_a_header_that_brings_its_own_key_or_anything_else_is_refused(extra: dict[str, Any], key: bytes) -> None:
@@ -163,7 +162,6 @@ def test_a_header_that_brings_its_own_key_or_anything_else_is_refused(extra: dic
         {"a": 1},
         True,
     ],
-    ids=repr,
 )
 @pytest.mark.parametrize("key", [KEY, b"", b"key"])
 def test_a_key_id_of_no_key_of_ours_is_refused(kid: object, key: bytes) -> None:
@@ -218,14 +216,13 @@ def test_a_token_without_a_required_claim_is_refused(missing: str) -> None:
         ("roles", None),
         ("roles", {"admin": True}),
     ],
-    ids=repr,
 )
 def test_a_claim_with_another_value_or_type_is_refused(claim: str, value: object) -> None:
     with pytest.raises(TokenInvalid):
         tokens_of().read(signed(HEADER, {**PAYLOAD, claim: value}))
 
 
-@pytest.mark.parametrize("payload", [None, 1, "text", [], [PAYLOAD], {}], ids=repr)
+@pytest.mark.parametrize("payload", [None, 1, "text", [], [PAYLOAD], {}])
 def test_a_payload_that_is_not_our_object_is_refused(payload: object) -> None:
     with pytest.raises(TokenInvalid):
         tokens_of().read(signed(HEADER, payload))
@@ -241,7 +238,6 @@ def test_clocks_may_differ_by_thirty_seconds(claims: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     "claims",
     [{"iat": SECONDS + 31}, {"nbf": SECONDS + 31}, {"exp": SECONDS - 30}, {"exp": 0}, {"exp": -(2**53)}],
-    ids=str,
 )
 def test_clocks_may_not_differ_by_more(claims: dict[str, int]) -> None:
     with pytest.raises(TokenInvalid):

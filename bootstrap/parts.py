@@ -21,6 +21,7 @@ from adapters.fact_reader import FactReader
 from adapters.hmac_link_tokens import HmacLinkTokens
 from adapters.jinja_mail_renderer import JinjaMailRenderer
 from adapters.jwt_tokens import JwtAccessTokens
+from adapters.log_signatures import installation_signing_key
 from adapters.network_guard import NetworkGuard
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_history import PostgresHistory
@@ -31,6 +32,7 @@ from adapters.postgres_outbox import PostgresOutbox, PostgresTriggers
 from adapters.postgres_pool import Pool, open_pool
 from adapters.postgres_read_tables import PostgresCheckpoints, PostgresReadTables
 from adapters.postgres_schedule import PostgresSchedule
+from adapters.postgres_signed_heads import PostgresSignedHeads
 from adapters.redis_jobs import RedisJobs
 from adapters.redis_log import RedisLog
 from adapters.rules_provider import RulesProvider
@@ -48,6 +50,7 @@ from workers.evaluator import Evaluator
 from workers.log_reader import LogReader
 from workers.look import Looker
 from workers.mailer import Delivery, Mailer
+from workers.notary import Notary
 from workers.notifier import CONSUMER as NOTIFIER
 from workers.notifier import Notifier
 from workers.partitions import PartitionLeases
@@ -177,6 +180,12 @@ class Parts:
             now=utc_now,
         )
         return EvaluationQueue(self._jobs(), evaluator, monotonic=time.monotonic)
+
+    def notary(self) -> Notary:
+        """Signs the head of the log."""
+        key = installation_signing_key(self.settings.data_dir, self.settings.secret_key)
+        heads = PostgresSignedHeads(self.pool)
+        return Notary(heads, key, self.leases, holder=self.holder, now=utc_now, monotonic=time.monotonic)
 
     def mailer(self) -> Mailer:
         """Delivers notifications."""

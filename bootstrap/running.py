@@ -25,6 +25,7 @@ ROLES: Mapping[str, Callable[[Parts], Role]] = {
     "evaluator": Parts.evaluator,
     "notifier": Parts.notifier,
     "mailer": Parts.mailer,
+    "notary": Parts.notary,
 }
 """The workers by the names `vigil worker` knows."""
 

@@ -1,6 +1,5 @@
 """Conditions: what compiles, what is refused and how, and what they say about values."""
 
-import time
 from datetime import timedelta
 
 import pytest
@@ -389,11 +388,10 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("condition", HOSTILE)
+@pytest.mark.timeout(30)
 def test_a_hostile_condition_is_refused_or_fast(condition: str) -> None:
-    started = time.process_time()
     if refusal(condition) is None:
         judge(condition, title="a" * LOOPED_CHARS_MAX, titles=["a" * 100] * 200)
-    assert time.process_time() - started < 1
 
 
 PIECES = """price stock title titles in_stock updated package size nope changed( added( previous( decreased_by( min_over(

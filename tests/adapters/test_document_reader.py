@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 from datetime import UTC, datetime
-from time import perf_counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -391,16 +390,15 @@ SELECTS = [
 
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.timeout(30)
 def test_a_hostile_document_takes_bounded_time_and_raises_nothing(body: bytes) -> None:
     document = a_document(body)
     reader = DocumentReader(HttpSource(url=URL), document)
-    started = perf_counter()
     for select in SELECTS:
         for kind in (FactType.TEXT, FactType.NUMBER, FactType.LIST):
             fact = reader.read(FactSpec(name="x", type=kind, select=select))
             assert fact is None or (fact.quote in decoded(document) and len(fact.quote) <= 500)
             assert fact is None or len(json.dumps(fact.value)) < 1_200_000
-    assert perf_counter() - started < 10
 
 
 def test_entities_are_never_expanded() -> None:

@@ -4,17 +4,18 @@ from collections.abc import Callable
 
 import psycopg
 import psycopg_pool
-from litestar import Litestar, Router
+from litestar import Litestar, Router, get
 from litestar.config.compression import CompressionConfig
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
+from litestar.response import Redirect
 from litestar.types import Receive, Scope, Send
 
-from adapters.openapi_pages import document_route, openapi_config
+from adapters.openapi_pages import DOCS_PATH, document_route, openapi_config
 from adapters.struct_schemas import DescribedStructs
 from bootstrap.parts import Parts, new_id, utc_now
 from commands.actions_http import ActionWrites
-from commands.http.caller import BearerAuthentication
+from commands.http.caller import ANONYMOUS_ROUTE, BearerAuthentication
 from commands.http.failures import EXCEPTION_HANDLERS, on_dependency_down
 from commands.http.form import API_VERSION
 from commands.http.request import BodyKeepingRequest, RequestIds
@@ -65,6 +66,7 @@ def make_application(parts: Parts) -> Application:
         route_handlers=[
             Router("/api/v1", route_handlers=[*writes, *reads, document_route()], guards=[fresh_reads(parts.pool)]),
             Health,
+            front_door,
         ],
         dependencies={name: Provide(_always(part), sync_to_thread=False) for name, part in provided.items()},
         middleware=[DefineMiddleware(BearerAuthentication, tokens=parts.tokens)],
@@ -85,6 +87,12 @@ def make_application(parts: Parts) -> Application:
         logging_config=None,  # bootstrap.logs has set logging up; this would take it over
         debug=False,
     )
+
+
+@get("/", opt={ANONYMOUS_ROUTE: True}, include_in_schema=False, sync_to_thread=False)
+def front_door() -> Redirect:
+    """Whoever opens the bare address wants to know what is here."""
+    return Redirect(DOCS_PATH)
 
 
 def _always(part: object) -> Callable[[], object]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -154,13 +155,18 @@ def read_settings(**given: object) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic checks the values
     except ValidationError as error:
-        lines = [
-            f"  {PREFIX}{str(mistake['loc'][0]).upper() if mistake['loc'] else ''}: {mistake['msg'].removeprefix('Value error, ')}"
-            for mistake in error.errors()
-        ]
+        lines = [f"  {_told(mistake)}" for mistake in error.errors()]
         raise SettingsInvalid("the configuration is not valid:\n" + "\n".join(lines)) from None
     except TOMLDecodeError as error:
         raise SettingsInvalid(f"vigil.toml cannot be read: {error}") from None
+
+
+def _told(mistake: ErrorDetails) -> str:
+    """A mistake in the words of an operator; never the value, which may be a secret, unless a number was expected."""
+    name = f"{PREFIX}{str(mistake['loc'][0]).upper()}" if mistake["loc"] else PREFIX
+    if mistake["type"] in {"int_parsing", "float_parsing"}:
+        return f"{name}: {mistake['input']!r} is not a number"
+    return f"{name}: {mistake['msg'].removeprefix('Value error, ')}"
 
 
 def unknown_settings() -> list[str]:

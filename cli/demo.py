@@ -117,7 +117,7 @@ class Demo:
         body = msgspec.json.encode({"email": ADDRESS, "password": self._kept.password}).decode()
         show("\nLook around:", style="bold")
         for name, what in {
-            "the site": f"{site.url}  (recorded weather and share prices, a day each second)",
+            "the site": f"{site.url}  (recorded weather, a day each second, and share prices, a month each second)",
             "the mails": f"{running.inbox_url}",
             "the API": f"{running.api_url}/api/v1/docs",
             "sign in": f"{ADDRESS} with the password {self._kept.password}",

@@ -103,7 +103,8 @@ def verify_email(user: User, *, token_id: UUID, now: datetime) -> list[UserEvent
     """Prove the address with the pending token; a used, replaced or expired one is refused (ASVS 6.5.1)."""
     if user.pending_token_id != token_id or user.pending_until is None or now > user.pending_until:
         raise InvalidInput(
-            "this link was used, replaced by a newer one, or has expired; register again for a new one", field="token"
+            "This link no longer works. If you confirmed before, just log in; otherwise register again for a new one.",
+            field="token",
         )
     return [EmailVerified(email=user.email, verified_at=now)]
 

@@ -143,7 +143,7 @@ class Evaluator:
     ) -> None:
         """What the look means for the monitor as it is now, recorded."""
         state = monitor.state
-        plan, previous = state.current_plan, await self._previous(job.monitor_id, state.plan_revision)
+        plan, previous = state.current_plan, await self._previous(job, state.plan_revision)
         if isinstance(looked, EvaluationFailed):
             await self._record(job, monitor, version, [looked], [], previous, ())
             return
@@ -225,13 +225,15 @@ class Evaluator:
         context = Metadata(correlation_id=job.evaluation_id, actor="evaluator")
         await self.store.append(batch, metadata=context, companions=companions)
 
-    async def _previous(self, monitor_id: UUID, plan_revision: int) -> Previous:
+    async def _previous(self, job: EvaluationJob, plan_revision: int) -> Previous:
         """What came before, once it can be read: comparing with stale history could miss a change or make one up."""
         rest, waited = CATCH_UP_REST_SECONDS, 0.0
         while waited < CATCH_UP_SECONDS_MAX:
-            previous = await self.history.previous(monitor_id, plan_revision=plan_revision)
+            previous = await self.history.previous(job.monitor_id, plan_revision=plan_revision)
             if previous is not None:
                 return previous
+            if (await load(self.store, EVALUATION, job.evaluation_id)).state.outcome is not None:
+                raise ConcurrentAppend  # what is waited for is this very evaluation, done by somebody else meanwhile
             await asyncio.sleep(rest)
             waited, rest = waited + rest, min(rest * 2, CATCH_UP_REST_SECONDS_MAX)
         raise HistoryBehind

@@ -61,7 +61,7 @@ class Scheduler:
     async def step(self) -> float:
         """Hand out what is due now; how many seconds to rest."""
         if await self._queue.was_lost():
-            log.info("the queue of evaluations is new or was lost; handing out everything that is open")
+            log.info("the queue of evaluations is empty; filling it from the database")
             await self._due.give_back_all()
         jobs = await self._due.claim(now=self._now(), lost_after=LOST_AFTER, limit=BATCH_JOBS_MAX)
         if not jobs:

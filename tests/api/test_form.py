@@ -232,3 +232,9 @@ async def test_a_defect_of_ours_shows_nothing_of_the_inside(installation: Instal
     assert error["code"] == "INTERNAL_ERROR"
     assert error["message"] == "something went wrong on our side; the correlation id helps us find it"
     assert not re.search(r"\brelation|monitors_away|psycopg|select|Traceback", response.text)
+
+
+async def test_the_bare_address_leads_to_the_documentation(ada: Person) -> None:
+    response = await ada.installation.client.get("http://vigil.test/", follow_redirects=False)
+    assert response.status_code in {301, 302, 307, 308}
+    assert response.headers["Location"] == "/api/v1/docs"

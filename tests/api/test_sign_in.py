@@ -169,7 +169,7 @@ async def test_the_page_of_a_mailed_link_changes_nothing_and_its_button_does(ins
     done = await installation.client.post(action[1])
     assert (done.status_code, "verified" in done.text) == (200, True)
     again = await installation.client.post(action[1])
-    assert (again.status_code, "was used" in again.text) == (400, True)
+    assert (again.status_code, "no longer works" in again.text) == (400, True)
 
 
 async def test_the_page_of_a_link_shows_nothing_of_it_as_markup(installation: Installation) -> None:

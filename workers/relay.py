@@ -62,8 +62,8 @@ class Publishing(Protocol):
 
 class StoreRestored(Exception):
     """The store was restored into a younger cluster: its transaction ids lie in this cluster's future, and new events would
-    never get a position. Move the cluster's counter past them (stop it, `pg_resetwal -x` with a number above the highest
-    `tx` in the table event, start it), then start Vigil again."""
+    never get a position. Restore it into a cluster whose transaction counter is ahead of the highest `tx` in the table
+    event; there is no repair command yet."""
 
     def __init__(self) -> None:
         super().__init__(" ".join((type(self).__doc__ or "").split()))

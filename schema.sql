@@ -419,3 +419,49 @@ $$;
 
 create trigger signed_head_is_append_only before update or delete or truncate on signed_head
 for each statement execute function refuse_change_of_signed_head();
+
+-- What was recorded is never changed: not by the application's role, and not by mistake of anybody else.
+
+select 1;
+
+-- One key for each person; destroying it makes what it sealed unreadable for ever.
+
+create table person_key (
+    owner_id        uuid        not null primary key,
+    wrapped         bytea,
+    wrapping_key_id text,
+    created_at      timestamptz not null default now(),
+    destroyed_at    timestamptz,
+    check ((wrapped is null) = (destroyed_at is not null)),
+    check ((wrapped is null) = (wrapping_key_id is null))
+);
+
+comment on table person_key is 'The key of each person, wrapped by the configured key. A destroyed one stays as a row without a key, so that it is never made again.';
+
+-- States of long streams, so that loading one need not fold it from its first event.
+
+create table snapshot (
+    stream_id     uuid        not null primary key,
+    version       integer     not null check (version > 0),
+    kind          text        not null,
+    shape         text        not null,
+    state         jsonb       not null,
+    taken_at      timestamptz not null default now()
+);
+
+comment on table snapshot is 'May be emptied at any time: the events say everything. One with another shape than the program''s is not read.';
+
+-- Which part of the log has its closed evaluations in archive files.
+
+select 1;
+
+-- Which version of each projection the live tables, and those kept from before, were built by.
+
+create table projection_tables (
+    projection text        not null,
+    schema     text        not null,
+    version    integer     not null,
+    shape      text        not null,
+    built_at   timestamptz not null default now(),
+    primary key (projection, schema)
+);

@@ -50,7 +50,16 @@ _FIND_RECEIPT = "select fingerprint, status, answer from command_receipt where o
 
 _FIND_WAITING = "select evaluation_id from evaluation_request where monitor_id = %s and enqueued_at is null"
 
+_EVENT_AT = "select event_id from event where stream_id = %s and version = %s"
+
 EXPECTED_VERSION_AHEAD = "VG002"
+
+ATTEMPTS_MAX = 3
+"""How often an append is tried whose connection is lost."""
+
+
+class CommitUnknown(Exception):
+    """The connection was lost before the answer: the transaction may have been committed or not."""
 
 
 class PostgresEventStore:
@@ -84,8 +93,25 @@ class PostgresEventStore:
     async def append(
         self, batch: Sequence[NewEvents], *, metadata: Metadata, companions: Sequence[Companion] = ()
     ) -> None:
-        """Append events and companions in one transaction; see the port for what it raises."""
+        """Append events and companions in one transaction; see the port for what it raises.
+
+        When the connection is lost before the answer to COMMIT, nobody knows whether it happened. The same events, with
+        the same ids, are then appended again: if they are in the store, the first attempt wrote them and this one is done.
+        """
         rows = self._rows(batch, metadata)
+        for attempt in range(ATTEMPTS_MAX):
+            try:
+                return await self._write(rows, companions)
+            except ConcurrentAppend:
+                if attempt > 0 and await self._is_stored(rows):
+                    return None
+                raise
+            except CommitUnknown as lost:
+                if not rows or attempt == ATTEMPTS_MAX - 1:
+                    raise (lost.__cause__ or lost) from None
+        return None
+
+    async def _write(self, rows: Sequence[dict[str, Any]], companions: Sequence[Companion]) -> None:
         async with self._pool.connection() as connection:
             try:
                 if not companions:
@@ -100,7 +126,16 @@ class PostgresEventStore:
             except psycopg.Error as error:
                 if error.sqlstate == EXPECTED_VERSION_AHEAD:
                     raise ConcurrentAppend from error
+                if connection.broken:
+                    raise CommitUnknown from error
                 raise
+
+    async def _is_stored(self, rows: Sequence[dict[str, Any]]) -> bool:
+        """Whether the stream's version holds our event and not somebody else's; all of an append is stored or none."""
+        first = rows[0]
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(_EVENT_AT, (first["stream_id"], first["version"]))).fetchone()
+        return row == (first["event_id"],)
 
     async def find_receipt(self, owner_id: UUID, command_id: str) -> Receipt | None:
         """The answer this person's command was given, if it was carried out."""

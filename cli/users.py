@@ -21,7 +21,8 @@ from cli.connection import configured, open_database, run
 from cli.output import print_json
 from commands.event_store import ConcurrentAppend
 from commands.identity import USER, IdentityCommands, normalise_email
-from commands.shell import ATTEMPTS_MAX, Shell, load
+from commands.shell import ATTEMPTS_MAX, Shell
+from commands.streams import load
 from domain.errors import Conflict, NotFound
 from domain.event import Metadata, NewEvents
 from domain.user import grant_role

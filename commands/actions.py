@@ -6,7 +6,8 @@ from typing import Protocol
 from uuid import UUID
 
 from commands.http.caller import Caller
-from commands.shell import Aggregate, Shell, Written
+from commands.shell import Shell, Written
+from commands.streams import Aggregate
 from domain import action
 from domain.action import Action, ActionConfig
 

@@ -11,7 +11,8 @@ import msgspec
 from email_validator import EmailNotValidError, validate_email
 
 from commands.event_store import AlreadyReserved, Companion, ConcurrentAppend, KeepCredential, Reserve
-from commands.shell import ATTEMPTS_MAX, Aggregate, Loaded, Shell, load
+from commands.shell import ATTEMPTS_MAX, Shell
+from commands.streams import Aggregate, Loaded, load
 from domain import user
 from domain.errors import InvalidInput, NotFound, RuleViolation
 from domain.event import Event, Metadata, NewEvents

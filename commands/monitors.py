@@ -18,7 +18,8 @@ from commands.event_store import (
     Reserve,
 )
 from commands.http.caller import Caller
-from commands.shell import ATTEMPTS_MAX, Aggregate, Shell, Written, load_own
+from commands.shell import ATTEMPTS_MAX, Shell, Written
+from commands.streams import Aggregate, load_own
 from domain import evaluation, monitor
 from domain.classification import ClassifyRequest, Draft
 from domain.condition import fires_by_default, kind_of

@@ -8,7 +8,8 @@ from uuid import UUID
 from commands.actions import ACTION
 from commands.http.caller import Caller
 from commands.monitors import MONITOR
-from commands.shell import Aggregate, Shell, Written, load_own
+from commands.shell import Shell, Written
+from commands.streams import Aggregate, load_own
 from domain import trigger
 from domain.errors import InvalidInput, NotFound
 from domain.monitor import Status

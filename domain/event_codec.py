@@ -5,11 +5,11 @@ from functools import lru_cache
 
 import msgspec
 
-from domain import action, evaluation, monitor, notification, trigger, user
+from domain import action, evaluation, monitor, notification, operation, trigger, user
 from domain.event import Event, Metadata, StreamEvent, event_types
 from domain.log_entry import LogEntry
 
-AGGREGATES = (action, evaluation, monitor, notification, trigger, user)
+AGGREGATES = (action, evaluation, monitor, notification, operation, trigger, user)
 """The modules whose events are stored; importing them registers their tags."""
 
 

@@ -11,7 +11,7 @@ import structlog
 
 from commands.event_store import CloseEvaluation, Companion, ConcurrentAppend, DropRequest, EventStore, KeepEvidence
 from commands.monitors import EVALUATION, MONITOR
-from commands.shell import Loaded, load
+from commands.streams import Loaded, load
 from domain.condition import Judgement
 from domain.evaluation import (
     Evaluation,

@@ -17,7 +17,7 @@ import structlog
 from commands.event_store import ConcurrentAppend, EventStore
 from commands.identity import USER, LinkTokens
 from commands.monitors import EVALUATION, MONITOR
-from commands.shell import Aggregate, load
+from commands.streams import Aggregate, load
 from domain import notification
 from domain.evaluation import EvaluationCompleted
 from domain.event import Metadata, NewEvents

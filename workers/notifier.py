@@ -13,7 +13,7 @@ from commands.actions import ACTION
 from commands.event_store import ConcurrentAppend, EventStore
 from commands.identity import USER
 from commands.monitors import MONITOR
-from commands.shell import load
+from commands.streams import load
 from commands.triggers import TRIGGER
 from domain.action import EmailAction
 from domain.event import Event, Metadata, NewEvents, StreamEvent

@@ -10,7 +10,7 @@ from bootstrap.parts import Endpoints, Parts, new_id, open_parts, utc_now
 from bootstrap.settings import read_settings
 from commands.actions import ACTION
 from commands.http.caller import Caller
-from commands.shell import load
+from commands.streams import load
 from domain.action import EmailAction
 from domain.event import Metadata, NewEvents
 from domain.user import EmailVerified, UserRegistered

@@ -18,7 +18,8 @@ from adapters.source_rules import SourceRules
 from commands.event_store import ConcurrentAppend, Reserve
 from commands.http.caller import Caller
 from commands.monitors import MONITOR, NAME_ATTEMPTS_MAX, MonitorCommands, Wish
-from commands.shell import ATTEMPTS_MAX, Shell, Written, load
+from commands.shell import ATTEMPTS_MAX, Shell, Written
+from commands.streams import load
 from domain import monitor
 from domain.errors import DuplicateName, NotFound, StaleVersion
 from domain.event import Metadata, NewEvents

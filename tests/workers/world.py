@@ -21,7 +21,7 @@ from adapters.postgres_read_tables import PostgresReadTables
 from adapters.postgres_schedule import PostgresSchedule
 from commands.event_store import Companion, KeepRequest, KeepSchedule
 from commands.monitors import EVALUATION, MONITOR
-from commands.shell import load
+from commands.streams import load
 from domain.action import ActionCreated, EmailAction
 from domain.evaluation import (
     EvaluationCompleted,

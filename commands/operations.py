@@ -1,0 +1,19 @@
+"""Recording what operators do."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from commands.event_store import EventStore
+from domain.event import Metadata, NewEvents
+from domain.operation import INSTALLATION, OperationEvent
+
+
+async def record_operation(
+    store: EventStore, act: OperationEvent, *, operator: str, new_id: Callable[[], UUID]
+) -> UUID:
+    """Append `act` as a stream of its own, done by `operator` (the name of an account on the machine or of a worker).
+    The id of the stream."""
+    stream_id = new_id()
+    new = NewEvents(stream_id=stream_id, owner_id=INSTALLATION, expected_version=0, events=(act,))
+    await store.append([new], metadata=Metadata(correlation_id=stream_id, actor=f"operator:{operator}"))
+    return stream_id

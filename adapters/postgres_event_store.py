@@ -8,6 +8,7 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
+from adapters.postgres_append_groups import AppendGroups, CommitUnknown
 from adapters.postgres_companions import write_companions
 from commands.event_store import (
     WAITING_REQUEST,
@@ -29,16 +30,6 @@ select append_events(%s::uuid[], %s::integer[], %s::uuid[], %s::text[], %s::smal
                      %s::text[]::jsonb[], %s::text[]::jsonb[], %s::uuid[])
 """
 
-# Most appends are one event. As values it needs no arrays, which psycopg writes in Python and costs more than all the
-# rest, and its own transaction makes it the first write. No row: the version lies ahead of its stream.
-_APPEND_ONE = """
-insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)
-select %(stream_id)b::uuid, %(version)b::integer, %(owner_id)b::uuid, %(type)b::text, %(type_version)b::smallint,
-       %(data)b::text::jsonb, %(metadata)b::text::jsonb, %(event_id)b::uuid
-where %(version)b::integer = 1
-   or exists (select from event where stream_id = %(stream_id)b::uuid and version = %(version)b::integer - 1)
-"""
-
 _LOAD = """
 select version, owner_id, type, type_version, data::text, metadata::text, event_id, recorded_at
 from event where stream_id = %s and version > %s order by version
@@ -58,10 +49,6 @@ ATTEMPTS_MAX = 3
 """How often an append is tried whose connection is lost."""
 
 
-class CommitUnknown(Exception):
-    """The connection was lost before the answer: the transaction may have been committed or not."""
-
-
 class PostgresEventStore:
     """Fulfils the port `commands.event_store.EventStore`.
 
@@ -72,6 +59,7 @@ class PostgresEventStore:
     def __init__(self, pool: Pool, *, new_id: Callable[[], UUID]) -> None:
         self._pool = pool
         self._new_id = new_id
+        self._groups = AppendGroups(pool)
 
     async def load(self, stream_id: UUID, *, after_version: int = 0) -> list[StreamEvent]:
         """The events of a stream in order; an unknown stream is empty."""
@@ -112,11 +100,10 @@ class PostgresEventStore:
         return None
 
     async def _write(self, rows: Sequence[dict[str, Any]], companions: Sequence[Companion]) -> None:
+        if len(rows) == 1 and not companions:
+            return await self._groups.append(rows[0])
         async with self._pool.connection() as connection:
             try:
-                if not companions:
-                    await _append(connection, rows)
-                    return
                 async with connection.transaction():
                     await _lock_quotas(connection, companions)
                     await _append(connection, rows)
@@ -168,14 +155,9 @@ class PostgresEventStore:
 
 
 async def _append(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    if len(rows) == 1:
-        cursor = await connection.execute(_APPEND_ONE, rows[0])
-        if cursor.rowcount == 0:
-            raise ConcurrentAppend
-    elif rows:
-        await connection.execute(
-            _APPEND, [list(column) for column in zip(*(row.values() for row in rows), strict=True)]
-        )
+    if rows:
+        columns = zip(*(row.values() for row in rows), strict=True)
+        await connection.execute(_APPEND, [list(column) for column in columns])
 
 
 async def _lock_quotas(connection: Connection, companions: Sequence[Companion]) -> None:

@@ -1,0 +1,132 @@
+"""Appends that share a commit: each is still its own, in what it writes, what it refuses and whom it tells."""
+
+import asyncio
+from collections import defaultdict
+from uuid import UUID
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from uuid_utils.compat import uuid7
+
+from adapters.postgres_event_store import PostgresEventStore
+from adapters.postgres_pool import Pool
+from commands.event_store import ConcurrentAppend
+from domain.event import Metadata, NewEvents
+from domain.user import RoleGranted
+from tests.conftest import AT
+
+METADATA = Metadata(correlation_id=uuid7(), actor="test")
+
+
+def one_event(stream_id: UUID, role: str, *, after: int = 0) -> NewEvents:
+    return NewEvents(
+        stream_id=stream_id,
+        owner_id=stream_id,
+        expected_version=after,
+        events=(RoleGranted(role=role, granted_at=AT),),
+    )
+
+
+async def transactions_of(pool: Pool) -> list[int]:
+    """How many events each transaction wrote."""
+    async with pool.connection() as connection:
+        rows = await (await connection.execute("select count(*) from event group by tx")).fetchall()
+    return [row[0] for row in rows]
+
+
+async def test_appends_that_wait_together_are_committed_together_and_all_stored(pool: Pool) -> None:
+    store = PostgresEventStore(pool, new_id=uuid7)
+    streams = [uuid7() for _ in range(300)]
+    await asyncio.gather(*(store.append([one_event(s, "a")], metadata=METADATA) for s in streams))
+    written = await transactions_of(pool)
+    assert sum(written) == 300
+    assert len(written) < 30
+    assert [len(await store.load(s)) for s in streams[:10]] == [1] * 10
+
+
+@given(
+    attempts=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_appends_meet_each_is_stored_or_refused_as_if_alone(
+    attempts: list[tuple[int, int]], database: str
+) -> None:
+    asyncio.run(_meet(attempts, database))
+
+
+async def _meet(attempts: list[tuple[int, int]], database: str) -> None:
+    from adapters.postgres_pool import open_pool  # noqa: PLC0415  a pool of this example's own loop
+
+    async with open_pool(database, size_max=4) as pool:
+        store = PostgresEventStore(pool, new_id=uuid7)
+        streams = [uuid7() for _ in range(4)]
+        outcomes = await asyncio.gather(
+            *(
+                store.append([one_event(streams[stream], str(number), after=after)], metadata=METADATA)
+                for number, (stream, after) in enumerate(attempts)
+            ),
+            return_exceptions=True,
+        )
+        told: dict[UUID, set[str]] = defaultdict(set)
+        for number, ((stream, _), outcome) in enumerate(zip(attempts, outcomes, strict=True)):
+            assert outcome is None or isinstance(outcome, ConcurrentAppend)
+            if outcome is None:
+                told[streams[stream]].add(str(number))
+        for stream_id in streams:
+            stored = await store.load(stream_id)
+            assert [event.version for event in stored] == list(range(1, len(stored) + 1))
+            assert {event.event.role for event in stored if isinstance(event.event, RoleGranted)} == told[stream_id]
+
+
+async def test_an_event_that_cannot_be_stored_is_refused_alone(pool: Pool) -> None:
+    store = PostgresEventStore(pool, new_id=uuid7)
+    good = [uuid7() for _ in range(20)]
+    bad = uuid7()
+    appends = [store.append([one_event(s, "a")], metadata=METADATA) for s in good]
+    appends.insert(7, store.append([one_event(bad, "a\u0000b")], metadata=METADATA))
+    outcomes = await asyncio.gather(*appends, return_exceptions=True)
+    assert [type(o) for o in outcomes if o is not None] == [psycopg.errors.UntranslatableCharacter]
+    assert [len(await store.load(s)) for s in [*good, bad]] == [1] * 20 + [0]
+
+
+async def test_who_stops_waiting_stops_nobody_else(pool: Pool) -> None:
+    store = PostgresEventStore(pool, new_id=uuid7)
+    streams = [uuid7() for _ in range(30)]
+    tasks = [asyncio.create_task(store.append([one_event(s, "a")], metadata=METADATA)) for s in streams]
+    await asyncio.sleep(0)
+    for task in tasks[::2]:
+        task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(o, asyncio.CancelledError) for o in outcomes[::2])
+    assert [o for o in outcomes[1::2] if o is not None] == []
+    assert [len(await store.load(s)) for s in streams[1::2]] == [1] * 15
+
+
+async def test_without_a_database_everybody_who_waits_is_told(pool: Pool) -> None:
+    store = PostgresEventStore(pool, new_id=uuid7)
+    await pool.close()
+    appends = [store.append([one_event(uuid7(), "a")], metadata=METADATA) for _ in range(10)]
+    outcomes = await asyncio.gather(*appends, return_exceptions=True)
+    assert len([o for o in outcomes if isinstance(o, psycopg.OperationalError)]) == 10
+
+
+async def test_an_append_that_waits_for_a_rivals_commit_holds_up_nobody(pool: Pool, database: str) -> None:
+    store = PostgresEventStore(pool, new_id=uuid7)
+    contested = uuid7()
+    async with await psycopg.AsyncConnection.connect(database) as rival:
+        await rival.execute(
+            "insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)"
+            " values (%s, 1, %s, 'user.role_granted', 1, '{}', '{}', %s)",
+            (contested, contested, uuid7()),
+        )
+        waiting = asyncio.create_task(store.append([one_event(contested, "a")], metadata=METADATA))
+        await asyncio.sleep(0)
+        others = [uuid7() for _ in range(20)]
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(store.append([one_event(s, "a")], metadata=METADATA) for s in others))
+        assert not waiting.done()
+        await rival.commit()
+    with pytest.raises(ConcurrentAppend):
+        await waiting

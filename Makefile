@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup run test check format lock bench-append bench-path bench-project clean
+.PHONY: help setup run test check format lock bench-append bench-path bench-project bench-recovery bench-loading golden clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,15 @@ bench-path: setup ## From append to readable, at 500 events a second
 bench-project: setup ## Live projection, and a rebuild of 1,000,000 events
 	@$(BIN)/python -m benchmarks.project
 	@$(BIN)/python -m benchmarks.project --rebuild 1000000
+
+golden: setup ## Record new versions of stored events for every program to come (tests/golden)
+	@$(BIN)/python -m tests.golden.record
+
+bench-loading: setup ## Loading a stream of 10, 1,000 and 20,000 events, with snapshots and without
+	@$(BIN)/python -m benchmarks.loading
+
+bench-recovery: setup ## Take-over after kill -9 of a projector, and after FLUSHALL
+	@$(BIN)/python -m benchmarks.recovery
 
 clean: ## Remove what was built and run here, the demo's data too
 	rm -rf .venv .vigil .mypy_cache .ruff_cache .pytest_cache .hypothesis

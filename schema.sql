@@ -422,7 +422,87 @@ for each statement execute function refuse_change_of_signed_head();
 
 -- What was recorded is never changed: not by the application's role, and not by mistake of anybody else.
 
-select 1;
+-- The role of the API and the workers. It belongs to the whole cluster, so another database of it may have made it, also
+-- at this very moment. `alter role vigil_app login password '...'` lets it in, or a role of one's own `in role vigil_app`.
+do $$
+begin
+    if not exists (select from pg_roles where rolname = 'vigil_app') then
+        begin
+            create role vigil_app nologin;
+            grant pg_read_all_stats to vigil_app;
+        exception
+            when duplicate_object or unique_violation then
+                null;
+            when insufficient_privilege then
+                if not exists (select from pg_roles where rolname = 'vigil_app') then
+                    create role vigil_app nologin;
+                end if;
+        end;
+    end if;
+exception
+    when insufficient_privilege then
+        raise exception 'this role may not make the role vigil_app'
+            using errcode = 'insufficient_privilege',
+                  hint = 'as an administrator: create role vigil_app nologin; then migrate again';
+end
+$$;
+
+grant usage on schema public, read_model to vigil_app;
+grant select on all tables in schema public to vigil_app;
+grant select, insert, update, delete on all tables in schema read_model to vigil_app;
+grant select, insert, update, delete on
+    checkpoint, parked, lease, schedule, evaluation_request, evidence, source_memory, delivery_claim, credential, session,
+    reservation, command_receipt, eventsourcing_tracking, eventsourcing_snapshot
+to vigil_app;
+-- Column by column: the database alone says when an event was recorded, and by which transaction.
+grant insert (stream_id, version, owner_id, type, type_version, data, metadata, event_id) on event to vigil_app;
+grant insert on event_log, signed_head to vigil_app;
+grant update on log_head to vigil_app;
+
+-- What this role makes later: tables of later migrations, and the shadow tables of a rebuild.
+alter default privileges grant usage on schemas to vigil_app;
+alter default privileges grant select, insert, update, delete on tables to vigil_app;
+
+-- An archived event keeps its place, its hash and its shape in the log; its content stands in the archive.
+alter table event alter column data drop not null, alter column metadata drop not null;
+alter table event add constraint event_archived_as_a_whole check ((data is null) = (metadata is null));
+
+comment on table event is 'Every event ever. Appended only; the one change there is lets go of data and metadata together, which then stand in an archive file.';
+
+-- Transaction ids of one cluster mean nothing in another, into which a store may be restored.
+alter table log_head add column cluster bigint;
+update log_head set cluster = (select system_identifier from pg_control_system());
+alter table log_head alter column cluster set not null;
+
+comment on column log_head.cluster is 'The system identifier of the cluster in which every event up to the head is known to have its position.';
+
+create function refuse_change_of_event() returns trigger
+language plpgsql as $$
+begin
+    if tg_op = 'UPDATE' and new.data is null and new.metadata is null then
+        old.data := null;
+        old.metadata := null;
+        if new is not distinct from old then
+            return new;
+        end if;
+    end if;
+    raise exception 'what was recorded is never changed' using errcode = 'restrict_violation';
+end
+$$;
+
+create function refuse_change_of_log() returns trigger
+language plpgsql as $$
+begin
+    raise exception 'what was recorded is never changed' using errcode = 'restrict_violation';
+end
+$$;
+
+create trigger event_only_lets_go before update on event
+for each row execute function refuse_change_of_event();
+create trigger event_is_append_only before delete or truncate on event
+for each statement execute function refuse_change_of_log();
+create trigger event_log_is_append_only before update or delete or truncate on event_log
+for each statement execute function refuse_change_of_log();
 
 -- One key for each person; destroying it makes what it sealed unreadable for ever.
 
@@ -438,30 +518,78 @@ create table person_key (
 
 comment on table person_key is 'The key of each person, wrapped by the configured key. A destroyed one stays as a row without a key, so that it is never made again.';
 
+-- A key without a row would be made again.
+revoke delete, truncate on person_key from vigil_app;
+
+create function person_lock(owner_id uuid) returns bigint
+language sql immutable as $$
+    select hashtextextended('person:' || owner_id, 0)
+$$;
+
+-- Before something of these people is written that stays: an erasure waits for this transaction, and who comes after one
+-- is refused. Neither takes a transaction id, so that an append can still be the first write.
+create function hold_people(owner_ids uuid[]) returns void
+language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock_shared(person_lock(id)) from unnest(owner_ids) as id;
+    -- A statement of its own, which sees what was committed while the locks were waited for.
+    if exists (select from person_key where owner_id = any (owner_ids) and destroyed_at is not null) then
+        raise exception 'this person was erased' using errcode = 'VG003';
+    end if;
+end
+$$;
+
 -- States of long streams, so that loading one need not fold it from its first event.
 
 create table snapshot (
-    stream_id     uuid        not null primary key,
-    version       integer     not null check (version > 0),
-    kind          text        not null,
-    shape         text        not null,
-    state         jsonb       not null,
-    taken_at      timestamptz not null default now()
+    stream_id uuid        not null primary key,
+    owner_id  uuid        not null,
+    version   integer     not null check (version > 0),
+    event_id  uuid        not null,
+    shape     text        not null,
+    state     bytea       not null,
+    taken_at  timestamptz not null default now()
 );
 
-comment on table snapshot is 'May be emptied at any time: the events say everything. One with another shape than the program''s is not read.';
+create index snapshot_of_owner on snapshot (owner_id);
+
+comment on table snapshot is 'May be emptied at any time: the events say everything. One of another shape than the program''s is not read.';
+comment on column snapshot.event_id is 'The last event that was folded. Not read where the stream has another one at that version, as it may after a restore.';
+comment on column snapshot.state is 'Sealed with the key of its owner.';
 
 -- Which part of the log has its closed evaluations in archive files.
 
-select 1;
+create table archive_segment (
+    first_position bigint      not null primary key check (first_position > 0),
+    last_position  bigint      not null unique check (last_position >= first_position),
+    file           text        not null unique,
+    sha256         text        not null check (sha256 ~ '^[0-9a-f]{64}$'),
+    events         integer     not null check (events >= 0),
+    archived_at    timestamptz not null default now()
+);
 
--- Which version of each projection the live tables, and those kept from before, were built by.
+-- Only who may let go of events says where they went.
+revoke insert, update, delete on archive_segment from vigil_app;
+
+comment on table archive_segment is 'Parts of the log that stand whole, signed and compressed in a file. Of the closed evaluations in them the store keeps everything but data and metadata.';
+comment on column archive_segment.file is 'Its name in the archive folder.';
+comment on column archive_segment.sha256 is 'Of the file as it was when the store let go of its part.';
+comment on column archive_segment.events is 'How many events the store let go of.';
+
+-- Which version of each projection the live tables, those kept from before, and those being built are made by.
 
 create table projection_tables (
-    projection text        not null,
-    schema     text        not null,
-    version    integer     not null,
-    shape      text        not null,
-    built_at   timestamptz not null default now(),
+    projection  text        not null,
+    schema      text        not null,
+    version     integer     not null,
+    fingerprint text        not null check (fingerprint ~ '^[0-9a-f]{64}$'),
+    places      bigint[]    check (array_length(places, 1) = 16),
+    built_at    timestamptz not null default now(),
     primary key (projection, schema)
 );
+
+comment on column projection_tables.fingerprint is 'sha256 over the SQL that made them.';
+comment on column projection_tables.places is 'How far they had come in each partition when others took their place. The live ones have a checkpoint instead.';
+
+-- An earlier program began rebuilds under these names; what they left is begun anew.
+delete from checkpoint where consumer like '%.rebuild.v%';

@@ -33,6 +33,7 @@ from adapters.embedded_process import (
     processes_in,
     socket_directory,
 )
+from adapters.postgres_pool import APPLICATION_ROLE
 
 POSTGRES_MAJOR = "18"
 DATABASE = "vigil"
@@ -90,8 +91,8 @@ class EmbeddedPostgres:
     def start(self) -> str:
         """Start (making a new cluster the first time), or take over a server left running by an owner that was killed.
 
-        Returns the libpq URL of the database `vigil`, which exists then. Raises `EmbeddedServerFailed` with the end of
-        the server's log.
+        Returns the libpq URL of the database `vigil`, which exists then, for its owner (see `application_url`). Raises
+        `EmbeddedServerFailed` with the end of the server's log.
         """
         self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         version = self._version()
@@ -116,6 +117,15 @@ class EmbeddedPostgres:
         raise EmbeddedServerFailed(
             f"PostgreSQL was not ready in {self._start_timeout_seconds:g} s and still works on it; see {self._log}"
         )
+
+    def exists(self) -> bool:
+        """Whether there is a cluster in the data directory."""
+        return self._version() is not None
+
+    def application_url(self) -> str:
+        """The URL of the same database, while the server runs, for the application's role: it may add events and change
+        none. The owner is one socket away all the same, so this keeps out mistakes and injected SQL, not an intruder."""
+        return self._url(DATABASE, user=APPLICATION_ROLE)
 
     def stop(self) -> None:
         """End it with a fast shutdown and wait until every process of it is gone; stopping twice changes nothing."""
@@ -232,14 +242,21 @@ class EmbeddedPostgres:
             known = connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone()
             if known is None:
                 connection.execute("create database vigil")
+            role = connection.execute(
+                "select rolcanlogin from pg_roles where rolname = %s", [APPLICATION_ROLE]
+            ).fetchone()
+            if role is None:
+                connection.execute("create role vigil_app login in role pg_read_all_stats")
+            elif not role[0]:
+                connection.execute("alter role vigil_app login")
 
-    def _url(self, database: str) -> str:
+    def _url(self, database: str, *, user: str = "postgres") -> str:
         """The address of a database, by the socket's directory as the running server wrote it down."""
         try:
             directory = (self._cluster / "postmaster.pid").read_text().splitlines()[4]
         except (FileNotFoundError, IndexError):
             raise psycopg.OperationalError("the server does not listen yet") from None
-        return f"postgresql://postgres@/{database}?host={quote(directory)}&port={_PORT}"
+        return f"postgresql://{user}@/{database}?host={quote(directory)}&port={_PORT}"
 
 
 def _as_list_item(path: Path) -> str:

@@ -29,7 +29,7 @@ from adapters.eventsourcing_rows import (
     stored_event,
     stream_id_of,
     stream_start,
-    type_of,
+    types_of,
 )
 from adapters.eventsourcing_sequencer import POSITION_PATIENCE_SECONDS, positions_of
 from adapters.eventsourcing_subscription import PollingSubscription
@@ -167,7 +167,7 @@ class VigilApplicationRecorder(VigilAggregateRecorder, ApplicationRecorder):
         inclusive_of_start: bool = True,
     ) -> Sequence[Notification]:
         """Events of the log from `start` to `stop`, at most `limit`; of these topics only, unless there are none."""
-        types = [type_of(topic) for topic in topics]
+        types = types_of(topics)
         bounds = {
             "first": 1 if start is None else start + (not inclusive_of_start),
             "stop": stop,

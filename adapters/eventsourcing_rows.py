@@ -18,7 +18,8 @@ from uuid import UUID
 import msgspec
 from eventsourcing.persistence import DataError, IntegrityError, Notification, ProgrammingError, StoredEvent
 
-from domain.event import Event, Metadata
+from adapters.personal_data import hide_event
+from domain.event import Event, Metadata, event_types
 from domain.event_codec import UnknownEvent, decode, decode_metadata, encode_metadata
 
 FOREIGN_PREFIX = "eventsourcing:"
@@ -92,6 +93,17 @@ def own_topic(topic: str) -> OwnTopic | None:
 def type_of(topic: str) -> tuple[str, int]:
     """How a topic stands in the columns `type` and `type_version`."""
     return own_topic(topic) or (FOREIGN_PREFIX + topic, FOREIGN_VERSION)
+
+
+def types_of(topics: Iterable[str]) -> list[tuple[str, int]]:
+    """How the events of topics stand in the columns `type` and `type_version`. The topic of one of Vigil's in its present
+    version means those that were stored in an older one too: they are read in the present one."""
+    present = {topic_of(event_type) for event_type in event_types().values()}
+    found = []
+    for topic in topics:
+        tag, version = type_of(topic)
+        found += [(tag, older) for older in range(1 if topic in present else version, version + 1)]
+    return found
 
 
 def stream_id_of(originator_id: UUID | str) -> UUID:
@@ -170,7 +182,7 @@ def _foreign_row(stored: StoredEvent, metadata: str, event_id: UUID) -> Row:
 def _own_row(stored: StoredEvent, topic: OwnTopic) -> Row:
     try:
         state = own_state(stored.state)
-        decode(*topic, bytes(state.data))
+        decode(*topic, hide_event(bytes(state.data).decode(), tag=topic.tag))
         decode_metadata(bytes(state.metadata))
     except (UnknownEvent, msgspec.DecodeError) as error:
         raise DataError(f"this is no event {stored.topic!r} of Vigil's: {error}") from error

@@ -15,7 +15,16 @@ from psycopg import Error
 from structlog.typing import FilteringBoundLogger
 
 from adapters.eventsourcing_connection import Connection
-from adapters.postgres_log import ADVANCE_HEAD, BATCH_EVENTS_MAX, HEAD_COLUMNS, UNSEQUENCED, chain, head_of
+from adapters.postgres_log import (
+    ADVANCE_HEAD,
+    BATCH_EVENTS_MAX,
+    HEAD_COLUMNS,
+    UNSEQUENCED,
+    LogHead,
+    advance_values,
+    chain,
+    head_of,
+)
 
 log: FilteringBoundLogger = structlog.get_logger()
 
@@ -64,22 +73,6 @@ def sequence_batch(connection: Connection) -> bool:
     if not rows:
         return False
     entries, hashes, places = chain(head, [row[2:] for row in rows])
-    cursor = connection.execute(
-        ADVANCE_HEAD,
-        {
-            "tx": rows[-1][0],
-            "seq": rows[-1][1],
-            "position": entries[-1].position,
-            "hash": hashes[-1],
-            "places": list(places),
-            "old_position": head.position,
-            "old_hash": head.hash,
-            "column_position": [entry.position for entry in entries],
-            "column_partition": [entry.partition for entry in entries],
-            "column_place": [entry.place for entry in entries],
-            "column_stream_id": [entry.stream_id for entry in entries],
-            "column_version": [entry.version for entry in entries],
-            "column_hash": hashes,
-        },
-    )
+    moved = LogHead(rows[-1][0], rows[-1][1], entries[-1].position, hashes[-1], places)
+    cursor = connection.execute(ADVANCE_HEAD, advance_values(head, moved, entries, hashes))
     return cursor.rowcount == len(entries)

@@ -3,6 +3,7 @@
 Read from the environment the library hands over (its own, an application's, or what stands before an application's name):
 
 - `VIGIL_DATABASE_URL`: where the store is.
+- `VIGIL_WRAPPING_KEYS`: what opens personal data, as for Vigil itself; without it "(sealed)" is read in its place.
 - `STORE_ACCESS`: `read`, which is what an auditor needs and what holds when nothing is said, or `write`.
 
 The tables come with Vigil's migrations, so `CREATE_TABLE` has no meaning here, nor have the names of tables. There is no
@@ -25,8 +26,10 @@ from eventsourcing.utils import Environment, EnvType, resolve_topic
 
 from adapters.eventsourcing_connection import Access, StoreConnections
 from adapters.eventsourcing_mapper import VigilMapper
+from adapters.eventsourcing_people import People
 from adapters.eventsourcing_recorders import VigilAggregateRecorder, VigilApplicationRecorder, VigilSnapshotRecorder
 from adapters.eventsourcing_tracking import VigilProcessRecorder, VigilTrackingRecorder
+from adapters.wrapping_keys import read_key
 
 T = TypeVar("T")
 
@@ -35,6 +38,7 @@ class VigilFactory(InfrastructureFactory[VigilTrackingRecorder]):
     """Makes the library's recorders and mapper for one store, which share a pool of connections."""
 
     DATABASE_URL = "VIGIL_DATABASE_URL"
+    WRAPPING_KEYS = "VIGIL_WRAPPING_KEYS"
     STORE_ACCESS = "STORE_ACCESS"
 
     def __init__(self, env: Environment | EnvType | None) -> None:
@@ -47,6 +51,11 @@ class VigilFactory(InfrastructureFactory[VigilTrackingRecorder]):
         if access not in set(Access):
             raise OSError(f"{self.STORE_ACCESS} is {access!r}, and may be {' or '.join(Access)}")
         self._connections = StoreConnections(database_url, Access(access))
+        given = (self.env.get(self.WRAPPING_KEYS) or "").split(",")
+        try:
+            self._people = People(self._connections, [read_key(key) for key in given if key.strip()])
+        except ValueError as error:
+            raise OSError(f"{self.WRAPPING_KEYS}: {error}") from None
 
     def mapper(
         self, transcoder: Transcoder | None = None, mapper_class: type[Mapper[TAggregateID]] | None = None
@@ -54,7 +63,10 @@ class VigilFactory(InfrastructureFactory[VigilTrackingRecorder]):
         """The mapper that knows Vigil's events, unless another class or `MAPPER_TOPIC` is given."""
         if mapper_class is None and not self.env.get(self.MAPPER_TOPIC):
             mapper_class = VigilMapper[TAggregateID]
-        return super().mapper(transcoder, mapper_class)
+        mapper = super().mapper(transcoder, mapper_class)
+        if isinstance(mapper, VigilMapper):
+            mapper.key_of = self._people.key_of
+        return mapper
 
     def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
         """A recorder of `events` or of `snapshots`; there are no others."""

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.errors import HeaderParseError
@@ -83,10 +84,14 @@ class MailFolder:
 
     def newest_first(self) -> list[CaughtMail]:
         """All mails that are kept."""
+        for mail_id in [mail_id for mail_id in self._mails if not self._path(mail_id).exists()]:
+            self._forget(mail_id)
         return list(reversed(self._mails.values()))
 
     def get(self, mail_id: str) -> CaughtMail | None:
         """The mail with this id, if it is kept."""
+        if mail_id in self._mails and not self._path(mail_id).exists():
+            self._forget(mail_id)
         return self._mails.get(mail_id)
 
     def clear(self) -> None:
@@ -104,6 +109,15 @@ class MailFolder:
 
     def _path(self, mail_id: str) -> Path:
         return self._folder / f"{mail_id}.json"
+
+
+def forget_mail_to(address: str, folder: Path) -> None:
+    """Remove the mails to an address from a folder, whichever process keeps it: whoever shows them looks for the file."""
+    for path in folder.glob("*.json") if folder.is_dir() else ():
+        with suppress(FileNotFoundError, msgspec.DecodeError):
+            mail = msgspec.json.decode(path.read_bytes(), type=_StoredMail)
+            if address.casefold() in {recipient.casefold() for recipient in mail.to}:
+                path.unlink()
 
 
 def _read(mail_id: str, stored: _StoredMail) -> CaughtMail:

@@ -33,7 +33,7 @@ IDEMPOTENCY_KEY = {
     "in": "header",
     "required": False,
     "description": "A key of your own for this command, up to 255 printable characters. Sent again with the same request"
-    " it changes nothing and brings the first answer back.",
+    " it changes nothing and brings the first answer back, however late.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 IF_MATCH = {
@@ -50,6 +50,10 @@ WRITE_HEADERS = {
         "description": "The place of this write in the log, for `Vigil-Min-Position`. Missing when the read tables took"
         " longer than the answer could wait.",
         "schema": {"type": "string"},
+    },
+    "Idempotency-Replayed": {
+        "description": "Present when the command was carried out before and this is what it was answered then.",
+        "schema": {"type": "string", "const": "true"},
     },
 }
 LOCATION = {"Location": {"description": "The path of the new thing.", "schema": {"type": "string"}}}
@@ -113,7 +117,7 @@ def _complete(
     for parameter in parameters:
         if not parameter.get("description") and parameter.get("name") in PARAMETERS:
             parameter["description"] = PARAMETERS[parameter["name"]]
-    parameters += [deepcopy(IDEMPOTENCY_KEY)] * starts + [deepcopy(IF_MATCH)] * changes
+    parameters += [deepcopy(IDEMPOTENCY_KEY)] * (starts or changes) + [deepcopy(IF_MATCH)] * changes
     if anonymous:
         operation["security"] = []
     for status, response in responses.items():
@@ -126,7 +130,7 @@ def _complete(
         Reach.BODY: with_body,
         Reach.ONE_THING: with_id or "404" in responses,
         Reach.CONDITIONAL: changes,
-        Reach.COMMAND: starts,
+        Reach.COMMAND: starts or changes,
         Reach.FRESH_READ: any(found.get("name") == "Vigil-Min-Position" for found in parameters),
         Reach.NAMED: False,
     }

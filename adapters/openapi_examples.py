@@ -38,6 +38,7 @@ EXAMPLES: Mapping[str, Sequence[Mapping[str, Any]]] = {
             "timezone": "Europe/London",
         },
     ),
+    "EraseBody": ({"password": "four words are best"},),
     "LoginBody": ({"email": "ada@example.com", "password": "four words are best"},),
     "VerifyBody": ({"token": "the-token-of-the-mailed-link"},),
     "RefreshBody": ({"refresh_token": "the-newest-refresh-token"},),

@@ -11,12 +11,14 @@ import zstandard
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
+from adapters.postgres_erasure import erase_person
 from commands.event_store import (
     CloseEvaluation,
     Companion,
     ConcurrentAppend,
     DropRequest,
     DropSchedule,
+    ErasePerson,
     KeepCredential,
     KeepEvidence,
     KeepReceipt,
@@ -69,7 +71,8 @@ insert into credential (user_id, password_hash, changed_at) values (%s, %s, %s)
 on conflict (user_id) do update set password_hash = excluded.password_hash, changed_at = excluded.changed_at
 """
 _KEEP_RECEIPT = """
-insert into command_receipt (owner_id, command_id, fingerprint, status, answer) values (%s, %s, %s, %s, %s)
+insert into command_receipt (owner_id, command_id, fingerprint, status, answer)
+values (%s, %s, %s, %s, jsonb_build_object('stream_id', %s::uuid, 'version', %s::integer, 'data', %s::jsonb))
 """
 
 
@@ -88,22 +91,31 @@ async def _write(connection: Connection, companion: Companion) -> None:
         case KeepSchedule(monitor_id, owner_id, schedule, active, due_at):
             document = Jsonb(msgspec.to_builtins(schedule))
             await connection.execute(_KEEP_SCHEDULE, (monitor_id, owner_id, document, active, due_at))
-        case DropSchedule(monitor_id):
-            await connection.execute(_DROP_SCHEDULE, (monitor_id,))
+        case DropSchedule() | DropRequest() | ErasePerson():
+            await _drop(connection, companion)
         case CloseEvaluation():
             await _close_evaluation(connection, companion)
         case KeepRequest(evaluation_id, monitor_id, owner_id, requested_at):
             await connection.execute(_KEEP_REQUEST, (evaluation_id, monitor_id, owner_id, requested_at))
-        case DropRequest(evaluation_id):
-            await connection.execute(_CLOSE_REQUEST, (evaluation_id,))
         case KeepEvidence():
             await _keep_evidence(connection, companion)
         case KeepCredential(user_id, password_hash, changed_at):
             await connection.execute(_KEEP_CREDENTIAL, (user_id, password_hash, changed_at))
-        case KeepReceipt(owner_id, command_id, fingerprint, status, answer):
-            await connection.execute(_KEEP_RECEIPT, (owner_id, command_id, fingerprint, status, Jsonb(answer)))
+        case KeepReceipt(owner_id, command_id, kept):
+            led_to = (kept.fingerprint, kept.status, kept.stream_id, kept.version, Jsonb(kept.answer))
+            await connection.execute(_KEEP_RECEIPT, (owner_id, command_id, *led_to))
         case _:
             assert_never(companion)
+
+
+async def _drop(connection: Connection, companion: DropSchedule | DropRequest | ErasePerson) -> None:
+    match companion:
+        case DropSchedule(monitor_id):
+            await connection.execute(_DROP_SCHEDULE, (monitor_id,))
+        case DropRequest(evaluation_id):
+            await connection.execute(_CLOSE_REQUEST, (evaluation_id,))
+        case ErasePerson(user_id):
+            await erase_person(connection, user_id)
 
 
 async def _reserve(connection: Connection, reserve: Reserve) -> None:

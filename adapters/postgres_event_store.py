@@ -1,26 +1,39 @@
 """The event store in PostgreSQL: lock-free appends, ordered later by the sequencer (DESIGN section 3)."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 from uuid import UUID
 
+import msgspec
 import psycopg
 from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
+from adapters.personal_data import KeyOf, MissingKey, open_event, seal_event
 from adapters.postgres_append_groups import AppendGroups, CommitUnknown
 from adapters.postgres_companions import write_companions
+from adapters.postgres_person_keys import NoKeys
+from adapters.postgres_snapshots import PostgresSnapshots
 from commands.event_store import (
     WAITING_REQUEST,
     AlreadyAnswered,
     AlreadyReserved,
     Companion,
     ConcurrentAppend,
+    ErasePerson,
+    KeepCredential,
+    KeepReceipt,
+    KeepRequest,
+    KeepSchedule,
+    PersonErased,
     Receipt,
+    Release,
     Reserve,
+    Snapshot,
 )
-from domain.event import Metadata, NewEvents, StreamEvent
-from domain.event_codec import decode, decode_metadata, encode, encode_metadata
+from domain.event import Metadata, NewEvents, StreamEvent, personal_fields
+from domain.event_codec import decode, decode_metadata, encode_metadata
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
@@ -35,42 +48,109 @@ select version, owner_id, type, type_version, data::text, metadata::text, event_
 from event where stream_id = %s and version > %s order by version
 """
 
+# Neither takes a transaction id, so the append stays the first write.
+_HOLD_PEOPLE = "select hold_people(%s)"
+_HOLD_FOR_ERASURE = "select pg_advisory_xact_lock(person_lock(%s))"
 _LOCK_SCOPE = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
-_FIND_RECEIPT = "select fingerprint, status, answer from command_receipt where owner_id = %s and command_id = %s"
+_FIND_RECEIPT = """
+select fingerprint, status, (answer->>'stream_id')::uuid, (answer->>'version')::integer, answer->'data'
+from command_receipt where owner_id = %s and command_id = %s
+"""
+
+_COMPLETE_RECEIPT = """
+update command_receipt set answer = jsonb_set(answer, '{data}', %s)
+where owner_id = %s and command_id = %s and answer->'data' = 'null'
+"""
 
 _FIND_WAITING = "select evaluation_id from evaluation_request where monitor_id = %s and enqueued_at is null"
 
 _EVENT_AT = "select event_id from event where stream_id = %s and version = %s"
 
+_IS_ERASED = "select exists (select from person_key where owner_id = %s and destroyed_at is not null)"
+
 EXPECTED_VERSION_AHEAD = "VG002"
+PERSON_ERASED = "VG003"
+
+LEFT_BEHIND = (Reserve, KeepSchedule, KeepRequest, KeepCredential, KeepReceipt)
+"""What stays of a person until their erasure."""
 
 ATTEMPTS_MAX = 3
 """How often an append is tried whose connection is lost."""
+
+
+class Keys(Protocol):
+    """The keys of people."""
+
+    async def of(self, owner_ids: Iterable[UUID], /) -> KeyOf:
+        """Those of these people as they are now."""
+        ...
+
+    async def made_for(self, owner_ids: Iterable[UUID], /) -> KeyOf:
+        """The same, with new ones for those who have none."""
+        ...
+
+    async def blind(self, scope: str, value: str, /) -> str:
+        """What is stored for a reserved value."""
+        ...
 
 
 class PostgresEventStore:
     """Fulfils the port `commands.event_store.EventStore`.
 
     `new_id` makes time-ordered ids (UUIDv7) for events. Sequencing and publishing are the relay's; an append is
-    durable when it returns and visible to loads at once.
+    durable when it returns and visible to loads at once. Without `snapshots` none are kept or read. Personal fields are
+    sealed on the way in and opened on the way out, with the keys that `people` has; without it they stay in the clear.
     """
 
-    def __init__(self, pool: Pool, *, new_id: Callable[[], UUID]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        new_id: Callable[[], UUID],
+        snapshots: PostgresSnapshots | None = None,
+        people: Keys | None = None,
+    ) -> None:
         self._pool = pool
         self._new_id = new_id
+        self._people = people or NoKeys()
+        self._snapshots = snapshots
         self._groups = AppendGroups(pool)
 
     async def load(self, stream_id: UUID, *, after_version: int = 0) -> list[StreamEvent]:
         """The events of a stream in order; an unknown stream is empty."""
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(_LOAD, (stream_id, after_version))).fetchall()
+        return await self._stored(stream_id, rows)
+
+    async def load_since_snapshot(
+        self, stream_id: UUID, *, shape: str
+    ) -> tuple[Snapshot | None, Sequence[StreamEvent]]:
+        """The snapshot of this shape and the events after it; all events where snapshots are not kept or it is not readable."""
+        found = None if self._snapshots is None else await self._snapshots.load(stream_id, shape=shape)
+        if found is None:
+            return None, await self.load(stream_id)
+        snapshot, rows = found
+        return snapshot, await self._stored(stream_id, rows)
+
+    async def keep_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot, where snapshots are kept."""
+        if self._snapshots is not None:
+            await self._snapshots.keep(snapshot)
+
+    async def _stored(self, stream_id: UUID, rows: Sequence[tuple[Any, ...]]) -> list[StreamEvent]:
+        speaking = {owner_id for _, owner_id, tag, *_ in rows if personal_fields(tag)}
+        key_of = await self._people.of(speaking) if speaking else MissingKey
         return [
             StreamEvent(
                 stream_id=stream_id,
                 version=version,
                 owner_id=owner_id,
-                event=decode(tag, tag_version, data),
+                event=decode(
+                    tag,
+                    tag_version,
+                    open_event(data, key_of, tag=tag, owner_id=owner_id, stream_id=stream_id, version=version),
+                ),
                 metadata=decode_metadata(metadata),
                 event_id=event_id,
                 recorded_at=recorded_at,
@@ -86,7 +166,9 @@ class PostgresEventStore:
         When the connection is lost before the answer to COMMIT, nobody knows whether it happened. The same events, with
         the same ids, are then appended again: if they are in the store, the first attempt wrote them and this one is done.
         """
-        rows = self._rows(batch, metadata)
+        speaking = {new.owner_id for new in batch if any(event.personal for event in new.events)}
+        rows = self._rows(batch, metadata, await self._people.made_for(speaking) if speaking else MissingKey)
+        companions = [await self._blinded(companion) for companion in companions]
         for attempt in range(ATTEMPTS_MAX):
             try:
                 return await self._write(rows, companions)
@@ -105,6 +187,7 @@ class PostgresEventStore:
         async with self._pool.connection() as connection:
             try:
                 async with connection.transaction():
+                    await _hold_people(connection, rows, companions)
                     await _lock_quotas(connection, companions)
                     await _append(connection, rows)
                     await write_companions(connection, companions)
@@ -113,6 +196,8 @@ class PostgresEventStore:
             except psycopg.Error as error:
                 if error.sqlstate == EXPECTED_VERSION_AHEAD:
                     raise ConcurrentAppend from error
+                if error.sqlstate == PERSON_ERASED:
+                    raise PersonErased from error
                 if connection.broken:
                     raise CommitUnknown from error
                 raise
@@ -125,10 +210,16 @@ class PostgresEventStore:
         return row == (first["event_id"],)
 
     async def find_receipt(self, owner_id: UUID, command_id: str) -> Receipt | None:
-        """The answer this person's command was given, if it was carried out."""
+        """What this person's command led to, if it was carried out."""
         async with self._pool.connection() as connection:
             row = await (await connection.execute(_FIND_RECEIPT, (owner_id, command_id))).fetchone()
-        return None if row is None else Receipt(bytes(row[0]), row[1], row[2])
+        return None if row is None else Receipt(bytes(row[0]), *row[1:])
+
+    async def complete_receipt(self, owner_id: UUID, command_id: str, answer: dict[str, Any]) -> bool:
+        """Keep the answer of a command whose receipt has none; False when it has one, which stays."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_COMPLETE_RECEIPT, (Jsonb(answer), owner_id, command_id))
+        return cursor.rowcount == 1
 
     async def find_waiting_request(self, monitor_id: UUID) -> UUID | None:
         """The evaluation of this monitor that was asked for and not begun, if any."""
@@ -136,7 +227,20 @@ class PostgresEventStore:
             row = await (await connection.execute(_FIND_WAITING, (monitor_id,))).fetchone()
         return None if row is None else row[0]
 
-    def _rows(self, batch: Sequence[NewEvents], metadata: Metadata) -> list[dict[str, Any]]:
+    async def is_erased(self, owner_id: UUID) -> bool:
+        """Whether this person was erased."""
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(_IS_ERASED, (owner_id,))).fetchone()
+        return row is not None and bool(row[0])
+
+    async def _blinded(self, companion: Companion) -> Companion:
+        """Reserved values are stored so that they tell nothing: an address is one of them."""
+        if isinstance(companion, Reserve | Release):
+            value = await self._people.blind(companion.scope, companion.value)
+            return msgspec.structs.replace(companion, value=value)
+        return companion
+
+    def _rows(self, batch: Sequence[NewEvents], metadata: Metadata, key_of: KeyOf) -> list[dict[str, Any]]:
         context = encode_metadata(metadata).decode()
         return [
             {
@@ -145,7 +249,13 @@ class PostgresEventStore:
                 "owner_id": new.owner_id,
                 "type": event.tag,
                 "type_version": event.tag_version,
-                "data": encode(event).decode(),
+                "data": seal_event(
+                    event,
+                    key_of,
+                    owner_id=new.owner_id,
+                    stream_id=new.stream_id,
+                    version=new.expected_version + offset,
+                ).decode(),
                 "metadata": context,
                 "event_id": self._new_id(),
             }
@@ -158,6 +268,18 @@ async def _append(connection: Connection, rows: Sequence[dict[str, Any]]) -> Non
     if rows:
         columns = zip(*(row.values() for row in rows), strict=True)
         await connection.execute(_APPEND, [list(column) for column in columns])
+
+
+async def _hold_people(connection: Connection, rows: Sequence[dict[str, Any]], companions: Sequence[Companion]) -> None:
+    """An erasure waits for everybody who is leaving something of the person behind, and who comes after it is refused."""
+    for companion in companions:
+        if isinstance(companion, ErasePerson):
+            await connection.execute(_HOLD_FOR_ERASURE, (companion.user_id,))
+            return
+    if any(isinstance(companion, LEFT_BEHIND) for companion in companions):
+        owners = {row["owner_id"] for row in rows}
+        owners |= {companion.owner_id for companion in companions if isinstance(companion, KeepReceipt)}
+        await connection.execute(_HOLD_PEOPLE, (sorted(owners),))
 
 
 async def _lock_quotas(connection: Connection, companions: Sequence[Companion]) -> None:

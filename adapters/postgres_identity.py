@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -51,15 +51,18 @@ where (token_hash = %(token)s or spent_hashes @> array[%(token)s::bytea]) and en
 
 
 class PostgresAccounts:
-    """Fulfils the port `commands.identity.Accounts`."""
+    """Fulfils the port `commands.identity.Accounts`. `blind` says how an address stands among the reservations; without it
+    it stands there as it is."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, blind: Callable[[str, str], Awaitable[str]] | None = None) -> None:
         self._pool = pool
+        self._blind = blind
 
     async def user_with(self, email: str) -> UUID | None:
         """Who registered this (normalised) address."""
+        value = email if self._blind is None else await self._blind(EMAIL_SCOPE, email)
         async with self._pool.connection() as connection:
-            row = await (await connection.execute(_USER_WITH, (EMAIL_SCOPE, email))).fetchone()
+            row = await (await connection.execute(_USER_WITH, (EMAIL_SCOPE, value))).fetchone()
         return None if row is None else row[0]
 
     async def password_hash(self, user_id: UUID) -> str | None:

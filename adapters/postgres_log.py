@@ -8,7 +8,7 @@ loses events; both were reproduced.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString, Protocol
 
 import msgspec
 import psycopg
@@ -21,6 +21,7 @@ Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
 
 BATCH_EVENTS_MAX = 2000
+NO_HEAD = "log_head is empty: the store was not migrated by `vigil migrate up`"
 
 _HEAD = "select tx::text, seq, position, hash, partition_positions from log_head"
 
@@ -56,14 +57,36 @@ select new.* from relaxed, moved, unnest(
 ) as new
 """
 
-_FROM_THE_FUTURE = "select tx >= pg_snapshot_xmax(pg_current_snapshot()) from log_head"
+# In a younger cluster new events get transaction ids below those that were restored: they would sort before the old ones,
+# or the old ones that had no position yet would wait for years and come out of order. No event that is visible here can
+# have an id from here that lies above the snapshot.
+HOME = """
+select greatest(h.tx, (select tx from event order by tx desc, seq desc limit 1))
+           >= pg_snapshot_xmax(pg_current_snapshot()) as young,
+       h.cluster = (select system_identifier from pg_control_system()) as home
+from log_head h
+"""
+
+# Once the new cluster has used up the ids of the old one nothing of this shows any more, but events that were appended
+# meanwhile are lost. So in a cluster that the log has not been seen whole in, the events up to the head are counted.
+COUNT = """
+select h.position = (select count(*) from event e where (e.tx, e.seq) <= (h.tx, h.seq)) from log_head h
+"""
+SETTLE = "update log_head set cluster = (select system_identifier from pg_control_system())"
 
 _PARTITION_TAIL = """
 select l.partition, l.partition_position, l.position, e.stream_id, e.version, e.owner_id, e.type, e.type_version,
-       e.data::text, e.metadata::text, e.event_id,
+       coalesce(e.data::text, ''), coalesce(e.metadata::text, ''), e.event_id,
        to_char(e.recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 from event_log l join event e using (stream_id, version)
 where l.partition = %s and l.partition_position > %s order by l.partition_position limit %s
+"""
+
+_CONFIRM = """
+select l.partition from unnest(%s::smallint[], %s::bigint[], %s::uuid[]) as t (partition, place, event_id)
+join event_log l on l.partition = t.partition and l.partition_position = t.place
+join event e using (stream_id, version)
+where e.event_id = t.event_id
 """
 
 
@@ -78,16 +101,25 @@ class LogHead:
     places: tuple[int, ...]
 
 
+class Archive(Protocol):
+    """What the store has let go of."""
+
+    async def filled(self, entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
+        """The same entries, those that the store has let go of as the archive has them."""
+        ...
+
+
 class PostgresLog:
     """The log as PostgreSQL keeps it: sequencing at its head, reading anywhere."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, archive: Archive | None = None) -> None:
         self._pool = pool
+        self._archive = archive
 
     async def head(self) -> LogHead:
         """Where the log ends now."""
         async with self._pool.connection() as connection:
-            return await _head(connection)
+            return await read_head(connection)
 
     async def sequence_batch(self) -> list[LogEntry]:
         """Give positions to the next events, at most `BATCH_EVENTS_MAX`, and return them as entries of the log.
@@ -101,32 +133,22 @@ class PostgresLog:
             if not rows:
                 return []
             entries, hashes, places = chain(head, [row[2:] for row in rows])
-            cursor = await connection.execute(
-                ADVANCE_HEAD,
-                {
-                    "tx": rows[-1][0],
-                    "seq": rows[-1][1],
-                    "position": entries[-1].position,
-                    "hash": hashes[-1],
-                    "places": list(places),
-                    "old_position": head.position,
-                    "old_hash": head.hash,
-                    "column_position": [entry.position for entry in entries],
-                    "column_partition": [entry.partition for entry in entries],
-                    "column_place": [entry.place for entry in entries],
-                    "column_stream_id": [entry.stream_id for entry in entries],
-                    "column_version": [entry.version for entry in entries],
-                    "column_hash": hashes,
-                },
-            )
+            moved = LogHead(rows[-1][0], rows[-1][1], entries[-1].position, hashes[-1], places)
+            cursor = await connection.execute(ADVANCE_HEAD, advance_values(head, moved, entries, hashes))
             return entries if cursor.rowcount == len(entries) else []
 
     async def is_from_another_cluster(self) -> bool:
-        """Whether the last sequenced transaction lies in this cluster's future: the store was restored into a younger one,
-        whose new events would sort before the old and never be sequenced."""
-        async with self._pool.connection() as connection:
-            row = await (await connection.execute(_FROM_THE_FUTURE)).fetchone()
-        return row is not None and bool(row[0])
+        """Whether the store was restored into a cluster whose transaction ids do not go on from its own, so that events
+        would be lost or come out of order; `vigil store repair` cures that. Cheap, but for the first time in a cluster."""
+        async with self._pool.connection() as connection, connection.transaction():
+            young, home = await _row(connection, HOME)
+            if young or home:
+                return bool(young)
+            await connection.execute("set local statement_timeout = 0")
+            (whole,) = await _row(connection, COUNT)
+            if whole:
+                await connection.execute(SETTLE)
+            return not whole
 
     async def places(self) -> tuple[int, ...]:
         """The last place of each partition."""
@@ -136,7 +158,17 @@ class PostgresLog:
         """Entries of a partition after a place, in order; the truth behind what Redis may have lost."""
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(_PARTITION_TAIL, (partition, after_place, limit))).fetchall()
-        return [LogEntry(*row) for row in rows]
+        entries = [LogEntry(*row) for row in rows]
+        return entries if self._archive is None else list(await self._archive.filled(entries))
+
+    async def confirm(self, entries: Sequence[LogEntry]) -> set[int]:
+        """The partitions of those entries, at most one of each, that stand in the log at their places: a tail of the log
+        kept elsewhere may be that of a history which a restored store never had."""
+        partitions, places = [entry.partition for entry in entries], [entry.place for entry in entries]
+        event_ids = [entry.event_id for entry in entries]
+        async with self._pool.connection() as connection:
+            rows = await (await connection.execute(_CONFIRM, (partitions, places, event_ids))).fetchall()
+        return {row[0] for row in rows}
 
 
 def chain(head: LogHead, rows: Sequence[tuple[Any, ...]]) -> tuple[list[LogEntry], list[bytes], tuple[int, ...]]:
@@ -155,6 +187,25 @@ def chain(head: LogHead, rows: Sequence[tuple[Any, ...]]) -> tuple[list[LogEntry
     return entries, hashes, tuple(places)
 
 
+def advance_values(old: LogHead, new: LogHead, entries: Sequence[LogEntry], hashes: Sequence[bytes]) -> dict[str, Any]:
+    """The values of `ADVANCE_HEAD` for what `chain` gave."""
+    return {
+        "tx": new.tx,
+        "seq": new.seq,
+        "position": new.position,
+        "hash": new.hash,
+        "places": list(new.places),
+        "old_position": old.position,
+        "old_hash": old.hash,
+        "column_position": [entry.position for entry in entries],
+        "column_partition": [entry.partition for entry in entries],
+        "column_place": [entry.place for entry in entries],
+        "column_stream_id": [entry.stream_id for entry in entries],
+        "column_version": [entry.version for entry in entries],
+        "column_hash": list(hashes),
+    }
+
+
 def link(previous: bytes, entry: LogEntry) -> bytes:
     """The hash of an entry: sha256 over the previous hash (32 bytes) and the entry's canonical form, a JSON array of
     its fields in their order with data and metadata as PostgreSQL prints jsonb."""
@@ -166,14 +217,23 @@ def canonical(entry: LogEntry) -> bytes:
     return msgspec.json.encode(entry)
 
 
-async def _head(connection: Connection) -> LogHead:
+async def _row(connection: Connection, query: LiteralString) -> tuple[Any, ...]:
+    """The one row of a query about the head; raises `RuntimeError` for a store without one."""
+    row = await (await connection.execute(query)).fetchone()
+    if row is None:
+        raise RuntimeError(NO_HEAD)
+    return row
+
+
+async def read_head(connection: Connection) -> LogHead:
+    """The head as the connection's transaction sees it."""
     return head_of(await (await connection.execute(_HEAD)).fetchone())
 
 
 def head_of(row: tuple[Any, ...] | None) -> LogHead:
     """The head from the first `HEAD_COLUMNS` of a row; raises `RuntimeError` for a store without one."""
     if row is None:
-        raise RuntimeError("log_head is empty: the store was not migrated by `vigil migrate up`")
+        raise RuntimeError(NO_HEAD)
     tx, seq, position, digest, places = row[:HEAD_COLUMNS]
     if len(places) != PARTITIONS:
         raise RuntimeError(f"log_head counts {len(places)} partitions, this program {PARTITIONS}")

@@ -1,4 +1,4 @@
-"""Reading the log for people and programs: in its global order, backwards from its end, or one stream of it.
+"""Reading the log for people and programs: in its global order, or backwards from its end.
 
 Events come as they are stored. Nothing is decoded, so that what this program does not know passes through unchanged.
 """
@@ -12,6 +12,9 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
+from adapters.postgres_archive import ARCHIVED, PostgresArchive
+from domain.log_entry import LogEntry
+
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
 WINDOW_POSITIONS = 1_000
@@ -20,22 +23,13 @@ NAMES_MAX = 10_000
 
 _HEAD = "select position from log_head"
 
-# The statements share their columns and their order; `left join` because an event may not have its position yet.
 _WINDOW = """
-select l.position, e.stream_id, e.version, e.owner_id, e.type, e.type_version, e.data::text, e.metadata::text, e.event_id,
-       e.recorded_at
+select l.position, e.stream_id, e.version, e.owner_id, e.type, e.type_version, coalesce(e.data::text, ''),
+       coalesce(e.metadata::text, ''), e.event_id, e.recorded_at
 from event_log l join event e using (stream_id, version)
 where l.position > %(after)s and l.position <= %(until)s
   and (cardinality(%(types)s::text[]) = 0 or e.type = any (%(types)s::text[]))
 order by l.position
-"""
-
-_STREAM = """
-select l.position, e.stream_id, e.version, e.owner_id, e.type, e.type_version, e.data::text, e.metadata::text, e.event_id,
-       e.recorded_at
-from event e left join event_log l using (stream_id, version)
-where e.stream_id = %(stream_id)s and (%(as_of)s::timestamptz is null or e.recorded_at <= %(as_of)s)
-order by e.version
 """
 
 _NAMES = """
@@ -64,8 +58,9 @@ class ExportedEvent(msgspec.Struct, frozen=True, kw_only=True):
 class PostgresLogExport:
     """The log, read without taking part in it: no checkpoint, no lease, nothing written."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, archive: PostgresArchive) -> None:
         self._pool = pool
+        self._archive = archive
 
     async def head(self) -> int:
         """The position of the last event, 0 for an empty log."""
@@ -90,12 +85,6 @@ class PostgresLogExport:
             until = after
         return found[-limit:] if limit else []
 
-    async def stream(self, stream_id: UUID, *, as_of: datetime | None = None) -> list[ExportedEvent]:
-        """The events of one stream, those recorded up to `as_of` only; an unknown stream is empty."""
-        async with self._pool.connection() as connection:
-            rows = await connection.execute(_STREAM, {"stream_id": stream_id, "as_of": as_of})
-            return [_exported(row) for row in await rows.fetchall()]
-
     async def names(self) -> dict[UUID, str]:
         """What monitors and triggers are called now, by id; of very many the newest."""
         async with self._pool.connection() as connection:
@@ -103,14 +92,18 @@ class PostgresLogExport:
 
     async def _window(self, after: int, until: int, types: Sequence[str]) -> list[ExportedEvent]:
         async with self._pool.connection() as connection:
-            rows = await connection.execute(_WINDOW, {"after": after, "until": until, "types": list(types)})
-            return [_exported(row) for row in await rows.fetchall()]
+            cursor = await connection.execute(_WINDOW, {"after": after, "until": until, "types": list(types)})
+            rows = await cursor.fetchall()
+        archived = await self._archive.entries([row[0] for row in rows if row[6] == ARCHIVED])
+        return [_exported(row, archived.get(row[0])) for row in rows]
 
 
-def _exported(row: TupleRow) -> ExportedEvent:
+def _exported(row: TupleRow, archived: LogEntry | None) -> ExportedEvent:
     position, stream_id, version, owner_id, tag, tag_version, data, metadata, event_id, recorded_at = row
+    if archived is not None:
+        data, metadata = archived.data, archived.metadata
     return ExportedEvent(
-        position=None if position is None else str(position),
+        position=str(position),
         stream_id=stream_id,
         version=version,
         owner_id=owner_id,

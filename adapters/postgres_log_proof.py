@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from adapters.log_chain import Chain, Fault, TrustedKeys, Verified, broken, positions
 from adapters.log_export_format import FORMAT_VERSION, GENESIS, End, Header, Line, LoggedEvent
-from adapters.postgres_log import LogHead, PostgresLog
+from adapters.postgres_log import Archive, LogHead, PostgresLog
 from adapters.postgres_signed_heads import PostgresSignedHeads
 from domain.log_entry import LogEntry
 from domain.signed_head import SignedHead
@@ -27,7 +27,7 @@ WINDOW_EVENTS = 5_000
 _WINDOW = """
 select l.hash, l.stream_id, l.version, e.stream_id is not null,
        l.partition, l.partition_position, l.position, e.stream_id, e.version, e.owner_id, e.type, e.type_version,
-       e.data::text, e.metadata::text, e.event_id,
+       coalesce(e.data::text, ''), coalesce(e.metadata::text, ''), e.event_id,
        to_char(e.recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 from event_log l left join event e using (stream_id, version)
 where l.position > %s and l.position <= %s order by l.position
@@ -64,8 +64,9 @@ class LogRow(msgspec.Struct, frozen=True):
 class PostgresLogProof:
     """The log as it is written out and verified. Only reads, in windows, so that memory stays what it is."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, archive: Archive | None = None) -> None:
         self._pool = pool
+        self._archive = archive
         self._heads = PostgresSignedHeads(pool)
 
     async def export(self, *, first: int, last: int, key_id: str | None) -> AsyncIterator[Line]:
@@ -93,8 +94,11 @@ class PostgresLogProof:
             end = min(after + WINDOW_POSITIONS, until)
             async with self._pool.connection() as connection:
                 rows = await (await connection.execute(_WINDOW, (after, end))).fetchall()
-            for digest, stream_id, version, stored, *fields in rows:
-                event = LoggedEvent(LogEntry(*fields), bytes(digest)) if stored else None
+            entries = [LogEntry(*fields) if stored else None for _, _, _, stored, *fields in rows]
+            kept = [entry for entry in entries if entry is not None]
+            whole = iter(kept if self._archive is None else await self._archive.filled(kept))
+            for (digest, stream_id, version, _, *fields), entry in zip(rows, entries, strict=True):
+                event = None if entry is None else LoggedEvent(next(whole), bytes(digest))
                 yield LogRow(fields[2], stream_id, version, event)
             after = end
 

@@ -1,13 +1,20 @@
 """Connections to PostgreSQL, pooled and set up the same everywhere."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar, cast
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
+Connection = psycopg.AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Connection]
+
+APPLICATION_ROLE = "vigil_app"
+"""Whom the migrations let add events, and change everything but events. The API and the workers connect as this role, or
+as one that has been granted it."""
 
 # A transaction that idles would hold back the sequencer for everybody, so the server ends it.
 SESSION_SETTINGS = (
@@ -15,17 +22,71 @@ SESSION_SETTINGS = (
     " -c statement_timeout=60s -c lock_timeout=20s"
 )
 
+CONNECT_SECONDS_MAX = 5
+UNACKNOWLEDGED_MS_MAX = 15_000
+"""How long what we sent may stay unacknowledged by the other machine (TCP_USER_TIMEOUT, RFC 5482), which also ends the wait
+of keepalive probes. Without it Linux sends again for a quarter of an hour (tcp(7), tcp_retries2)."""
+ANSWER_GRACE_SECONDS = 2.0
+"""How much longer than the server's own time-out we wait for it to say that it gave up."""
+RECONNECT_SECONDS_MAX = 8.0
+"""The pool's pauses between attempts double; begun anew this often, none is longer than half of it."""
+
+R = TypeVar("R")
+
+
+class PatientConnection(psycopg.AsyncConnection[TupleRow]):
+    """Closes itself when the server does not answer: a cut that only one direction notices, or a server that hangs, keeps
+    acknowledging what it never answers, and no time-out of TCP ends that wait. `answer_seconds_max` None: wait for ever."""
+
+    answer_seconds_max: float | None = None
+
+    async def wait(self, gen: PQGen[R], interval: float = 0.1, timeout: float | None = None) -> R:  # noqa: ASYNC109  psycopg's
+        """As psycopg's, for at most `answer_seconds_max`; raises `OperationalError` on a closed connection after that."""
+        if timeout is not None or self.answer_seconds_max is None:
+            return await super().wait(gen, interval, timeout)
+        try:
+            return await super().wait(gen, interval, self.answer_seconds_max)
+        except psycopg.errors._WaitTimeout:  # noqa: SLF001  it has no public name
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"PostgreSQL did not answer in {self.answer_seconds_max:g} s") from None
+
+
+async def keep_trying(pool: AsyncConnectionPool[PatientConnection]) -> None:
+    """Have the pool begin a new round of attempts: asking it for a connection does."""
+    with suppress(PoolTimeout):
+        async with pool.connection(timeout=0.01):
+            pass
+
 
 @asynccontextmanager
 async def open_pool(
-    database_url: str, *, size_max: int, size_min: int = 1, name: str = "vigil", settings: str = ""
+    database_url: str,
+    *,
+    size_max: int,
+    size_min: int = 1,
+    name: str = "vigil",
+    settings: str = "",
+    answer_seconds_max: float | None = None,
 ) -> AsyncIterator[Pool]:
-    """A pool of autocommit connections, opened on entering and closed on leaving.
+    """A pool of autocommit connections, opened on entering and closed on leaving. It finds a server that comes back after
+    any time away within a few seconds.
 
+    With `answer_seconds_max` the server gives up a statement after that time, and we give up the server soon after.
     Raises `psycopg_pool.PoolTimeout` on use when no connection is to be had within 10 s.
     """
-    pool: Pool = AsyncConnectionPool(
+    if answer_seconds_max is not None:
+        settings += f" -c statement_timeout={round(answer_seconds_max * 1000)}"
+
+    async def set_patience(connection: PatientConnection) -> None:
+        if answer_seconds_max is not None:
+            connection.answer_seconds_max = answer_seconds_max + ANSWER_GRACE_SECONDS
+
+    pool = AsyncConnectionPool(
         database_url,
+        connection_class=PatientConnection,
+        configure=set_patience,
+        reconnect_timeout=RECONNECT_SECONDS_MAX,
+        reconnect_failed=keep_trying,
         min_size=size_min,
         max_size=size_max,
         timeout=10,
@@ -34,10 +95,12 @@ async def open_pool(
             "autocommit": True,
             "application_name": name,
             "options": f"{SESSION_SETTINGS} {settings}".strip(),
+            "connect_timeout": CONNECT_SECONDS_MAX,
+            "tcp_user_timeout": UNACKNOWLEDGED_MS_MAX,
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
         },
     )
     async with pool:
-        yield pool
+        yield cast("Pool", pool)

@@ -1,6 +1,6 @@
 """Applying projections: the SQL of a projection run over batches of log entries, with its checkpoint, in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -8,6 +8,9 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
+from adapters.postgres_kept_tables import erase_in_kept_tables
+from domain.crash_points import CrashPoint, reached
+from domain.event_codec import UnknownEvent, upcast_entry
 from domain.log_entry import LogEntry
 from projections.projection import CannotApply, On, Projection, group_by_rank, split_into_runs
 
@@ -49,6 +52,22 @@ _PARK = """
 insert into parked (consumer, partition, place, stream_id, error) values (%s, %s, %s, %s, %s) on conflict do nothing
 """
 _PARKED_STREAMS = "select distinct stream_id from parked where consumer = %s and stream_id = any (%s)"
+
+_BUILT_BY = """
+insert into projection_tables (projection, schema, version, fingerprint) values (%s, %s, %s, %s) on conflict do nothing
+"""
+
+LIVE = "read_model"
+"""The schema whose tables are read."""
+REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
+"""What says that the tables refuse an entry, and that trying again would not help."""
+
+OpenEntries = Callable[[Sequence[LogEntry]], Awaitable[Sequence[LogEntry]]]
+
+
+async def as_they_are(entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
+    """For stores that seal nothing."""
+    return entries
 
 
 class PostgresCheckpoints:
@@ -99,14 +118,19 @@ async def move_checkpoints(
 class PostgresReadTables:
     """Fulfils `workers.projector.ReadTables` for one projection."""
 
-    def __init__(self, pool: Pool, projection: Projection) -> None:
+    def __init__(self, pool: Pool, projection: Projection, *, open_entries: OpenEntries = as_they_are) -> None:
+        """`open_entries` gives what people said in entries whose personal fields are sealed."""
         self._pool = pool
         self._projection = projection
+        self._open_entries = open_entries
         self._handlers = projection.by_type()
         self._checkpoints = PostgresCheckpoints(pool, projection.name)
 
     async def places(self, partitions: Sequence[int]) -> dict[int, int]:
-        """How far the tables have come in each partition."""
+        """How far the tables have come in each partition. At the first use of an installation it is also written down by
+        which SQL they are made."""
+        async with self._pool.connection() as connection:
+            await record_first_use(connection, self._projection)
         return await self._checkpoints.places(partitions)
 
     async def apply(
@@ -117,15 +141,19 @@ class PostgresReadTables:
 
         Raises `CannotApply` when the tables refuse an entry; then nothing was written."""
         new = {entry.partition: entry.place for entry in entries}
+        entries = await self._open_entries(entries)
         try:
             async with self._pool.connection() as connection, connection.transaction() as transaction:
                 await connection.execute(_RELAX)
                 if await move_checkpoints(connection, self._projection.name, new, places=places, epochs=epochs):
-                    await self.write(connection, await self._without_parked(connection, entries))
+                    applied = await self._without_parked(connection, entries)
+                    await self.write(connection, applied)
+                    await erase_in_kept_tables(connection, applied, self.write)
+                    reached(CrashPoint.PROJECTOR_BEFORE_COMMIT)
                     return new
                 raise psycopg.Rollback(transaction)
-        except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as refusal:
-            raise CannotApply(str(refusal)) from refusal
+        except (*REFUSALS, UnknownEvent) as refusal:
+            raise CannotApply(reason_of(refusal)) from None
         return None
 
     async def park(
@@ -156,14 +184,28 @@ class PostgresReadTables:
         """Change the tables in the connection's search path by a batch, without a checkpoint."""
         for run in split_into_runs(entries, self._handlers.get):
             for handler, group in group_by_rank(run, self._handlers.get):
-                await _execute(connection, handler, group)
+                await write_group(connection, handler, group)
+
+
+def reason_of(refusal: Exception) -> str:
+    """Why the tables refuse an entry, without PostgreSQL's details: those quote the row, and with it what people said. Nor
+    with the character zero, which a text there cannot have."""
+    said = refusal.diag.message_primary if isinstance(refusal, psycopg.Error) else str(refusal)
+    return (said or type(refusal).__name__).replace("\0", "")
+
+
+async def record_first_use(connection: Connection, projection: Projection) -> None:
+    """Write down that the live tables are made by this program's SQL, unless it is known by which they are."""
+    values = (projection.name, LIVE, projection.version, projection.fingerprint())
+    await connection.execute(_BUILT_BY, values)
 
 
 def _parked(entry: LogEntry) -> tuple[int, int, UUID]:
     return entry.partition, entry.place, entry.stream_id
 
 
-async def _execute(connection: Connection, handler: On, group: Sequence[LogEntry]) -> None:
+async def write_group(connection: Connection, handler: On, group: Sequence[LogEntry]) -> None:
+    """Run the statements of a type over entries of it, all of one run, whatever versions they were stored in."""
     batch = _encoder.encode(
         [
             (
@@ -176,7 +218,7 @@ async def _execute(connection: Connection, handler: On, group: Sequence[LogEntry
                 entry.event_id,
                 entry.recorded_at,
             )
-            for entry in group
+            for entry in map(upcast_entry, group)
         ]
     ).decode()
     for statement in handler.statements:

@@ -7,6 +7,10 @@ import psycopg
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
+from adapters.postgres_exchange import PREVIOUS
+from adapters.postgres_read_tables import LIVE
+from projections.projection import Projection
+
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
 _STATUS = """
@@ -23,7 +27,8 @@ with heads as (
 select c.consumer, count(*), sum(c.position)::bigint, sum(h.place)::bigint,
        sum(greatest(h.place - c.position, 0))::bigint,
        coalesce(extract(epoch from clock_timestamp() - min(w.since)), 0)::float, max(c.updated_at),
-       coalesce(array_agg(distinct l.holder) filter (where l.expires_at > now()), '{}')
+       coalesce(array_agg(distinct l.holder) filter (where l.expires_at > now()), '{}'),
+       (select count(*) from parked p where p.consumer = c.consumer)
 from checkpoint c
 join heads h using (partition)
 left join waiting w on w.consumer = c.consumer
@@ -31,10 +36,13 @@ left join lease l on l.name = c.consumer || ':' || c.partition
 group by c.consumer order by c.consumer
 """
 
+_TABLES = "select schema, version, fingerprint from projection_tables where projection = %s"
+
 
 class ConsumerStatus(msgspec.Struct, frozen=True, array_like=True):
     """A consumer: `position` and `head` are sums over its partitions; `lag_seconds` is how long its next event waits;
-    `heartbeat_at` is when it last moved; `holders` are the processes that own its partitions."""
+    `heartbeat_at` is when it last moved; `holders` are the processes that own its partitions; `parked` is how many events
+    it could not handle, and how many wait behind those."""
 
     consumer: str
     partitions: int
@@ -44,6 +52,16 @@ class ConsumerStatus(msgspec.Struct, frozen=True, array_like=True):
     lag_seconds: float
     heartbeat_at: datetime | None
     holders: tuple[str, ...]
+    parked: int
+
+
+class TablesStatus(msgspec.Struct, frozen=True):
+    """By which version of a projection its live tables are made (None: by none yet), whether they have to be rebuilt
+    because this program's SQL is another, and whether the tables from before the last rebuild are kept."""
+
+    version: int | None
+    rebuild_needed: bool
+    previous: bool
 
 
 async def consumer_status(pool: Pool) -> list[ConsumerStatus]:
@@ -51,3 +69,15 @@ async def consumer_status(pool: Pool) -> list[ConsumerStatus]:
     async with pool.connection() as connection:
         rows = await (await connection.execute(_STATUS)).fetchall()
     return [msgspec.convert(row, ConsumerStatus, from_attributes=False) for row in rows]
+
+
+async def tables_status(pool: Pool, projection: Projection) -> TablesStatus:
+    """What the tables of a projection were made by."""
+    async with pool.connection() as connection:
+        rows = await (await connection.execute(_TABLES, (projection.name,))).fetchall()
+    made = {schema: (version, fingerprint) for schema, version, fingerprint in rows}
+    live = made.get(LIVE)
+    wanted = (projection.version, projection.fingerprint())
+    return TablesStatus(
+        version=live[0] if live else None, rebuild_needed=live not in {None, wanted}, previous=PREVIOUS in made
+    )

@@ -12,19 +12,15 @@ from domain.log_entry import LogEntry
 TAIL_ENTRIES_MAX = 20_000
 """About how many entries of each partition stay in Redis; who is further behind reads PostgreSQL."""
 
-# Appends entries with ids `<place>-0` to one partition. Refuses the whole batch, answering the last place, unless its
-# first entry follows it; an empty stream (new, flushed, restarted) accepts any first place.
+# Appends entries with ids `<place>-0` to one partition, if its last entry is the given one (which says the history before
+# it, too) or the stream is empty (new, flushed, restarted). Otherwise nothing is appended, and the answer is 0.
 _PUBLISH = """
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-local first = tonumber(ARGV[2])
-if #last > 0 then
-  local place = tonumber(string.match(last[1][1], '^%d+'))
-  if place + 1 ~= first then return place end
+if #last > 0 and last[1][2][2] ~= ARGV[3] then return 0 end
+for i = 4, #ARGV do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], (ARGV[2] + i - 4) .. '-0', 'e', ARGV[i])
 end
-for i = 3, #ARGV do
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], (first + i - 3) .. '-0', 'e', ARGV[i])
-end
-return -1
+return 1
 """
 
 _entry_encoder = msgspec.json.Encoder()
@@ -51,23 +47,23 @@ class RedisLog:
     def _key(self, partition: int) -> str:
         return f"{self._namespace}:log:{{p{partition:02d}}}"
 
-    async def publish(self, partition: int, entries: Sequence[LogEntry]) -> int | None:
-        """Append consecutive entries of one partition. None when done; when they do not follow what is there, the last
-        place of the stream, and nothing was published."""
+    async def publish(self, partition: int, entries: Sequence[LogEntry], *, after: LogEntry | None) -> bool:
+        """Append consecutive entries of one partition behind `after`, which they follow in the log. False when the stream
+        ends with anything else; then nothing was published."""
         arguments: list[int | bytes] = [
             TAIL_ENTRIES_MAX,
             entries[0].place,
+            b"" if after is None else _entry_encoder.encode(after),
             *(_entry_encoder.encode(entry) for entry in entries),
         ]
         with redis_failures():
-            last = int(await self._publish(keys=[self._key(partition)], args=arguments))
-        return None if last < 0 else last
+            return bool(await self._publish(keys=[self._key(partition)], args=arguments))
 
-    async def last_place(self, partition: int) -> int | None:
-        """The last place in Redis, None when the stream is empty."""
+    async def last(self, partition: int) -> LogEntry | None:
+        """The last entry in Redis, None when the stream is empty."""
         with redis_failures():
             newest = await self._client.xrevrange(self._key(partition), count=1)
-        return int(newest[0][0].split(b"-")[0]) if newest else None
+        return _entry_decoder.decode(newest[0][1][b"e"]) if newest else None
 
     async def forget(self, partition: int) -> None:
         """Drop a stream that no longer fits the log, so that it can start anywhere again."""

@@ -72,15 +72,15 @@ async def measure(
     entries = list(History(1, people=20, monitors_each=5).entries(0))
     await asyncio.to_thread(copy_events, servers.database_url, entries)
     async with AsyncExitStack() as stack:
-        watcher, elsewhere = stack.enter_context(_process()), stack.enter_context(_process())
-        await asyncio.gather(*(_in(process, be_ready) for process in (watcher, elsewhere)))
+        watcher, elsewhere = stack.enter_context(own_process()), stack.enter_context(own_process())
+        await asyncio.gather(*(in_process(process, be_ready) for process in (watcher, elsewhere)))
         parts = await stack.enter_async_context(open_parts(settings, endpoints, bytes(32)))
         await stack.enter_async_context(running({name: ROLES[name](parts) for name in roles}, Stop()))
-        await _until_projected(parts.pool, len(entries))
-        load = _load(entries, rate=rate, count=round(rate * (seconds + WARM_UP_SECONDS)))
-        watching = asyncio.create_task(_in(watcher, watch, servers.database_url, load))
+        await until_projected(parts.pool, len(entries))
+        load = steady_load(entries, rate=rate, count=round(rate * (seconds + WARM_UP_SECONDS)))
+        watching = asyncio.create_task(in_process(watcher, watch, servers.database_url, load))
         appended = await (
-            _in(elsewhere, append_elsewhere, servers.database_url, load)
+            in_process(elsewhere, append_elsewhere, servers.database_url, load)
             if separate
             else append_steadily(parts.pool, load)
         )
@@ -105,7 +105,7 @@ def _figures(
     )
 
 
-def _load(entries: list[LogEntry], *, rate: float, count: int) -> Load:
+def steady_load(entries: list[LogEntry], *, rate: float, count: int) -> Load:
     """Evaluations of the monitors that are created in `entries`, all like one that could have happened."""
     monitors = [(entry.owner_id, entry.stream_id) for entry in entries if entry.type == MonitorCreated.tag]
     events = (decode_entry(entry).event for entry in History(2, people=1, monitors_each=1).entries(100))
@@ -113,18 +113,20 @@ def _load(entries: list[LogEntry], *, rate: float, count: int) -> Load:
     return Load(monitors=monitors, template=template, rate=rate, count=count, start_at=time.monotonic() + 0.5)
 
 
-async def _until_projected(pool: Pool, events: int) -> None:
+async def until_projected(pool: Pool, events: int) -> None:
+    """Return when so many events are in the read tables; raises `TimeoutError` after a minute."""
     async with asyncio.timeout(60), pool.connection() as connection:
         while (await (await connection.execute(_PROJECTED, (CORE.name,))).fetchall())[0][0] < events:  # noqa: ASYNC110  nobody tells it
             await asyncio.sleep(0.02)
 
 
-def _process() -> ProcessPoolExecutor:
+def own_process() -> ProcessPoolExecutor:
     """One process of its own, started fresh: a fork would share this one's connections."""
     return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
-async def _in(process: ProcessPoolExecutor, function: Callable[..., T], *arguments: object) -> T:
+async def in_process(process: ProcessPoolExecutor, function: Callable[..., T], *arguments: object) -> T:
+    """Call a function there."""
     return await asyncio.get_running_loop().run_in_executor(process, function, *arguments)
 
 

@@ -44,7 +44,8 @@ select %s, n - 1, place from log_head, unnest(partition_positions) with ordinali
 
 class ProjectFigures(msgspec.Struct, frozen=True):
     """Events a second of each step on the way: made and stored, sequenced (and, for the live projection, published to
-    Redis by the relay), projected. Memory is this process's: its peak before and after, in MiB."""
+    Redis by the relay), projected; what share of the last each phase of a rebuild had, in seconds. Memory is this
+    process's: its peak before and after, in MiB."""
 
     mode: str
     events: int
@@ -53,6 +54,7 @@ class ProjectFigures(msgspec.Struct, frozen=True):
     sequenced_per_second: float
     projected_per_second: float
     projected_seconds: float
+    phase_seconds: dict[str, float]
     memory_before_mib: float
     memory_peak_mib: float
 
@@ -152,12 +154,21 @@ async def measure_rebuild(servers: Servers, *, events: int) -> ProjectFigures:
         sequenced = time.perf_counter()
         await _claim_projected(pool)
         before = _memory_peak_mib()
-        progress = Progress("rebuilt")
-        async for step in Rebuild(pool, CORE, PostgresLog(pool)).run():
-            progress.tell(step.done, step.total)
+        rebuilding, phases = time.perf_counter(), await _rebuild(pool)
         projected = time.perf_counter()
         await _check_rebuilt(pool, people)
-    return _figures("rebuild", count, people, (storing_seconds, sequenced - stored, projected - sequenced), before)
+    took = (storing_seconds, sequenced - stored, projected - rebuilding)
+    return _figures("rebuild", count, people, took, before, phases)
+
+
+async def _rebuild(pool: Pool) -> dict[str, float]:
+    """Rebuild; how long each phase took, in seconds."""
+    progress, began = Progress("rebuilt"), {"replaying": time.perf_counter()}
+    async for step in Rebuild(pool, CORE, PostgresLog(pool)).run():
+        began.setdefault(step.phase, time.perf_counter())
+        progress.tell(step.done, step.total)
+    ends = [*began.values()][1:]
+    return {phase: round(end - since, 2) for (phase, since), end in zip(began.items(), ends, strict=False)}
 
 
 async def _claim_projected(pool: Pool) -> None:
@@ -176,7 +187,12 @@ async def _check_rebuilt(pool: Pool, people: int) -> None:
 
 
 def _figures(
-    mode: str, events: int, people: int, took_seconds: tuple[float, float, float], before_mib: float
+    mode: str,
+    events: int,
+    people: int,
+    took_seconds: tuple[float, float, float],
+    before_mib: float,
+    phase_seconds: dict[str, float] | None = None,
 ) -> ProjectFigures:
     storing, sequencing, projecting = took_seconds
     return ProjectFigures(
@@ -187,6 +203,7 @@ def _figures(
         sequenced_per_second=round(events / sequencing),
         projected_per_second=round(events / projecting),
         projected_seconds=round(projecting, 2),
+        phase_seconds=phase_seconds or {},
         memory_before_mib=before_mib,
         memory_peak_mib=_memory_peak_mib(),
     )
@@ -217,6 +234,7 @@ def _lines(figures: ProjectFigures, machine: Machine) -> list[str]:
         f"made and stored   {figures.stored_per_second:9,.0f} events/s",
         f"sequenced         {figures.sequenced_per_second:9,.0f} events/s{published}",
         f"projected         {figures.projected_per_second:9,.0f} events/s, in {figures.projected_seconds:,.1f} s",
+        *(f"  {phase:<16}{seconds:9,.1f} s" for phase, seconds in figures.phase_seconds.items()),
         f"memory            peak {figures.memory_peak_mib:,.0f} MiB, {figures.memory_before_mib:,.0f} MiB before",
     ]
 

@@ -13,21 +13,25 @@ from litestar.types import Receive, Scope, Send
 
 from adapters.openapi_pages import DOCS_PATH, document_route, openapi_config
 from adapters.struct_schemas import DescribedStructs
+from bootstrap.metrics import metrics_route
 from bootstrap.parts import Parts, new_id, utc_now
 from commands.actions_http import ActionWrites
 from commands.http.caller import ANONYMOUS_ROUTE, BearerAuthentication
 from commands.http.failures import EXCEPTION_HANDLERS, on_dependency_down
 from commands.http.form import API_VERSION
 from commands.http.request import BodyKeepingRequest, RequestIds
-from commands.identity_http import IdentityWrites
+from commands.identity_http import AccountWrites, IdentityWrites
 from commands.monitors_http import MonitorWrites
 from commands.triggers_http import TriggerWrites
 from read_api.actions import ActionReads, ActionViews
+from read_api.audit import AuditReads
+from read_api.audit_log import AuditLog
 from read_api.evaluations import EvaluationReads, EvaluationViews
 from read_api.freshness import ProjectionWait, fresh_reads
 from read_api.health import Health, HealthChecks
 from read_api.monitors import MonitorReads, MonitorViews
 from read_api.notifications import NotificationReads, NotificationViews
+from read_api.past_monitors import PastMonitors
 from read_api.triggers import TriggerReads, TriggerViews
 from read_api.users import UserReads, UserViews
 
@@ -53,23 +57,27 @@ def make_application(parts: Parts) -> Application:
         "triggers": parts.triggers(),
         "projected": ProjectionWait(parts.pool),
         "monitor_views": MonitorViews(parts.pool),
+        "past_monitors": PastMonitors(parts.pool, parts.store),
         "evaluation_views": EvaluationViews(parts.pool),
         "action_views": ActionViews(parts.pool),
         "trigger_views": TriggerViews(parts.pool),
         "notification_views": NotificationViews(parts.pool),
         "user_views": UserViews(parts.pool),
-        "health": HealthChecks(parts.pool, {"redis": parts.redis.ping}, started_at=utc_now()),
+        "audit_log": AuditLog(parts.pool, parts.sealed_store),
+        "log_verifier": parts.log_verifier(),
+        "health": HealthChecks(parts.pool, parts.log_states, {"redis": parts.redis.ping}, started_at=utc_now()),
     }
-    writes = [IdentityWrites, MonitorWrites, ActionWrites, TriggerWrites]
-    reads = [MonitorReads, EvaluationReads, ActionReads, TriggerReads, NotificationReads, UserReads]
+    writes = [IdentityWrites, AccountWrites, MonitorWrites, ActionWrites, TriggerWrites]
+    reads = [MonitorReads, EvaluationReads, ActionReads, TriggerReads, NotificationReads, UserReads, AuditReads]
     return Application(
         route_handlers=[
             Router("/api/v1", route_handlers=[*writes, *reads, document_route()], guards=[fresh_reads(parts.pool)]),
             Health,
+            metrics_route(parts.metrics),
             front_door,
         ],
         dependencies={name: Provide(_always(part), sync_to_thread=False) for name, part in provided.items()},
-        middleware=[DefineMiddleware(BearerAuthentication, tokens=parts.tokens)],
+        middleware=[DefineMiddleware(BearerAuthentication, tokens=parts.tokens, is_erased=parts.store.is_erased)],
         exception_handlers={
             **EXCEPTION_HANDLERS,
             psycopg.OperationalError: on_dependency_down,

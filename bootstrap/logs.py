@@ -1,23 +1,28 @@
 """How Vigil writes its own log: structured, one event a line, to standard error."""
 
+import io
 import logging
+import re
 import sys
+from collections.abc import MutableMapping
+from types import TracebackType
+from typing import Any, TextIO
 
 import structlog
 
 from bootstrap.settings import Settings
 
+_ADDRESS = re.compile(r"([^\s@<>\"'(),:;=\[\]{}/\\])[^\s@<>\"'(),:;=\[\]{}/\\]*@([^\W\d_])[\w.-]*")
+
 
 def configure_logs(settings: Settings) -> None:
     """Set up structlog and the standard library's logging to write alike."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    # Tracebacks without local variables: those hold tokens and addresses.
+    # Tracebacks without local variables: those hold tokens and what people said.
     renderer = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_masked_traceback)
     )
     structlog.configure(
         processors=[
@@ -25,12 +30,36 @@ def configure_logs(settings: Settings) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([structlog.processors.format_exc_info] if settings.log_format == "json" else []),
+            _mask_values,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        level=max(level, logging.WARNING), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_MaskingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler])
+
+
+def mask_addresses(text: str) -> str:
+    """E-mail addresses as `a***@d***`: enough to see that two lines may be about one person, too little to write to them."""
+    return _ADDRESS.sub(r"\1***@\2***", text)
+
+
+def _mask_values(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: mask_addresses(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _masked_traceback(stream: TextIO, error: tuple[type[BaseException], BaseException, TracebackType | None]) -> None:
+    whole = io.StringIO()
+    structlog.dev.plain_traceback(whole, error)
+    stream.write(mask_addresses(whole.getvalue()))
+
+
+class _MaskingFormatter(logging.Formatter):
+    """Formats as the standard library does, with addresses masked."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record."""
+        return mask_addresses(super().format(record))

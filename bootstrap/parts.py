@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from uuid import UUID
 
 import redis.asyncio as redis
@@ -21,23 +22,30 @@ from adapters.fact_reader import FactReader
 from adapters.hmac_link_tokens import HmacLinkTokens
 from adapters.jinja_mail_renderer import JinjaMailRenderer
 from adapters.jwt_tokens import JwtAccessTokens
-from adapters.log_signatures import installation_signing_key
+from adapters.log_signatures import PublicKeys, installation_signing_key, known_signing_key
+from adapters.mail_folder import forget_mail_to
 from adapters.network_guard import NetworkGuard
+from adapters.postgres_archive import PostgresArchive
+from adapters.postgres_audit import PostgresLogVerifier
 from adapters.postgres_event_store import PostgresEventStore
+from adapters.postgres_guard import PostgresGuard
 from adapters.postgres_history import PostgresHistory
 from adapters.postgres_identity import PostgresAccounts, PostgresSessions
 from adapters.postgres_leases import PostgresLeases
-from adapters.postgres_log import PostgresLog
 from adapters.postgres_outbox import PostgresOutbox, PostgresTriggers
+from adapters.postgres_parking import PostgresParking
+from adapters.postgres_person_keys import HiddenKeys, PersonKeys
 from adapters.postgres_pool import Pool, open_pool
-from adapters.postgres_read_tables import PostgresCheckpoints, PostgresReadTables
 from adapters.postgres_schedule import PostgresSchedule
 from adapters.postgres_signed_heads import PostgresSignedHeads
+from adapters.postgres_snapshots import PostgresSnapshots
+from adapters.prometheus_metrics import CountedEventStore, CountedLog, CountedReadTables, PrometheusMetrics
 from adapters.redis_jobs import RedisJobs
 from adapters.redis_log import RedisLog
 from adapters.rules_provider import RulesProvider
 from adapters.smtp_mailer import SmtpMailer
 from adapters.source_rules import SourceRules
+from adapters.wrapping_keys import installation_wrapping_keys
 from bootstrap.settings import Settings
 from commands.actions import ActionCommands
 from commands.identity import IdentityCommands
@@ -47,6 +55,7 @@ from commands.triggers import TriggerCommands
 from projections.core import CORE
 from workers.evaluation_queue import EvaluationQueue
 from workers.evaluator import Evaluator
+from workers.guard import Guard
 from workers.log_reader import LogReader
 from workers.look import Looker
 from workers.mailer import Delivery, Mailer
@@ -92,8 +101,15 @@ class Parts:
         self.settings, self.endpoints = settings, endpoints
         self.pool, self.redis = pool, client
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{new_id().hex[-8:]}"
-        self.store = PostgresEventStore(pool, new_id=new_id)
-        self.log = PostgresLog(pool)
+        wrapping = installation_wrapping_keys(settings.data_dir, settings.secret_key, settings.wrapping_keys)
+        self.people = PersonKeys(pool, wrapping)
+        snapshots = PostgresSnapshots(pool, self.people)
+        self.store = CountedEventStore(pool, new_id=new_id, people=self.people, snapshots=snapshots)
+        self.sealed_store = PostgresEventStore(pool, new_id=new_id, people=HiddenKeys())
+        self.archive = PostgresArchive(pool, settings.archive_folder)
+        self.log = CountedLog(pool, self.archive)
+        self.log_states = PostgresGuard(pool)
+        self.metrics = PrometheusMetrics(pool, now=utc_now)
         self.tail = RedisLog(client, namespace=settings.redis_namespace)
         self.leases = PostgresLeases(pool)
         self.shell = Shell(store=self.store, now=utc_now, new_id=new_id)
@@ -102,14 +118,19 @@ class Parts:
         self.conditions = CelConditionLanguage()
         self.guard = NetworkGuard(settings.fetch_allow_networks)
         self.fetcher = AiohttpFetcher(self.guard, now=utc_now, user_agent=USER_AGENT)
-        self.passwords = Argon2Passwords()
         self.mailer_adapter = SmtpMailer(endpoints.smtp_url, sender=settings.mail_sender, now=utc_now)
 
     async def close(self) -> None:
         """Let go of what the adapters hold."""
         await self.fetcher.close()
         await self.mailer_adapter.close()
-        self.passwords.close()
+        if "passwords" in vars(self):
+            self.passwords.close()
+
+    @cached_property
+    def passwords(self) -> Argon2Passwords:
+        """Made when it is first asked for: that costs a hash, and workers start sooner without it."""
+        return Argon2Passwords()
 
     def identity(self) -> IdentityCommands:
         """The write side of identity."""
@@ -117,10 +138,11 @@ class Parts:
             shell=self.shell,
             passwords=self.passwords,
             links=self.links,
-            accounts=PostgresAccounts(self.pool),
+            accounts=PostgresAccounts(self.pool, blind=self.people.blind),
             sessions=PostgresSessions(self.pool, new_id=new_id),
             access=self.tokens,
             registration_open=lambda: self.settings.registration == "open",
+            forget_mail=lambda address: forget_mail_to(address, self.settings.mail_folder),
         )
 
     def monitors(self) -> MonitorCommands:
@@ -152,13 +174,17 @@ class Parts:
 
     def projector(self) -> Projector:
         """Keeps the read tables."""
-        return Projector(self.log_reader(), PostgresReadTables(self.pool, CORE), self._partitions(CORE.name))
+        return Projector(
+            self.log_reader(),
+            CountedReadTables(self.pool, CORE, open_entries=self.people.open_entries),
+            self._partitions(CORE.name),
+        )
 
     def notifier(self) -> Notifier:
         """Turns changes into notifications."""
         return Notifier(
             self.log_reader(),
-            PostgresCheckpoints(self.pool, NOTIFIER),
+            PostgresParking(self.pool, NOTIFIER),
             self._partitions(NOTIFIER),
             self.store,
             PostgresTriggers(self.pool),
@@ -187,6 +213,19 @@ class Parts:
         heads = PostgresSignedHeads(self.pool)
         return Notary(heads, key, self.leases, holder=self.holder, now=utc_now, monotonic=time.monotonic)
 
+    def log_guard(self) -> Guard:
+        """Says who holds the log up."""
+        return Guard(self.log_states, self.leases, holder=self.holder, monotonic=time.monotonic)
+
+    def log_verifier(self) -> PostgresLogVerifier:
+        """Compares the log with its chain, and with what the installation's key signed, where this host has it."""
+
+        def keys() -> PublicKeys | None:
+            own = known_signing_key(self.settings.data_dir, self.settings.secret_key)
+            return None if own is None else PublicKeys([own.public])
+
+        return PostgresLogVerifier(self.pool, keys, archive=self.archive)
+
     def mailer(self) -> Mailer:
         """Delivers notifications."""
         delivery = Delivery(
@@ -209,9 +248,15 @@ class Parts:
 
 @asynccontextmanager
 async def open_parts(settings: Settings, endpoints: Endpoints, secret: bytes) -> AsyncIterator[Parts]:
-    """The parts of this process, with their connections, closed afterwards."""
+    """The parts of this process, with their connections, closed afterwards. Raises `WrappingKeyMissing`."""
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(open_pool(endpoints.database_url, size_max=settings.pool_size))
+        pool = await stack.enter_async_context(
+            open_pool(
+                endpoints.database_url,
+                size_max=settings.pool_size,
+                answer_seconds_max=settings.database_timeout_seconds,
+            )
+        )
         client = redis.from_url(
             endpoints.redis_url,
             socket_timeout=REDIS_TIMEOUT_SECONDS,
@@ -222,4 +267,5 @@ async def open_parts(settings: Settings, endpoints: Endpoints, secret: bytes) ->
         stack.push_async_callback(client.aclose)
         parts = Parts(settings, endpoints, secret, pool=pool, client=client)
         stack.push_async_callback(parts.close)
+        await parts.people.check()
         yield parts

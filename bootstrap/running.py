@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
 from adapters import yoyo_migrations
 from adapters.data_dir import DataDirLock, publish_endpoints, read_endpoints, withdraw_endpoints
 from adapters.embedded_postgres import EmbeddedPostgres
@@ -18,6 +20,8 @@ from bootstrap.roles import Role, ServerWatch, listen, running, serving, url_of
 from bootstrap.settings import EndpointsUnknown, Settings
 from workers.lifecycle import Stop
 
+log = structlog.get_logger()
+
 ROLES: Mapping[str, Callable[[Parts], Role]] = {
     "relay": Parts.relay,
     "projector": Parts.projector,
@@ -26,8 +30,12 @@ ROLES: Mapping[str, Callable[[Parts], Role]] = {
     "notifier": Parts.notifier,
     "mailer": Parts.mailer,
     "notary": Parts.notary,
+    "guard": Parts.log_guard,
 }
 """The workers by the names `vigil worker` knows."""
+
+
+CURE_OF_ROLE = "connect as vigil_app, and set VIGIL_DATABASE_OWNER_URL for migrations; see docs/operations.md"
 
 
 class StoppedEarly(Exception):
@@ -69,15 +77,18 @@ async def everything_up(
         secret = installation_secret(settings.data_dir, settings.secret_key)
         watch = ServerWatch(settings.data_dir.resolve())
         database_url, redis_url = settings.database_url, settings.redis_url
+        owner_url = settings.database_owner_url or database_url
         if database_url is None:
-            database_url = await _start(EmbeddedPostgres(settings.data_dir), stack)
+            embedded = EmbeddedPostgres(settings.data_dir)
+            owner_url = await _start(embedded, stack)
+            database_url = embedded.application_url()
             watch.keep("postgres", "postgres")
             done("PostgreSQL")
         if redis_url is None:
             redis_url = await _start(EmbeddedRedis(settings.data_dir), stack)
             watch.keep("redis", "redis-server")
             done("Redis")
-        await asyncio.to_thread(yoyo_migrations.up, database_url)
+        await asyncio.to_thread(yoyo_migrations.up, owner_url or database_url)
         done("migrations")
         catcher = await _catch_mail(settings, stack)
         listening = stack.enter_context(listen(settings))
@@ -98,9 +109,12 @@ async def everything_up(
                 "public": endpoints.public_url,
                 "api": api_url,
                 **({"inbox": inbox_url} if inbox_url else {}),
+                # A configured owner stays where it is configured: the application's folder need not know it.
+                **({"postgres_owner": owner_url} if owner_url and settings.database_url is None else {}),
             },
         )
         parts = await stack.enter_async_context(open_parts(settings, endpoints, secret))
+        await _warn_of_role(parts)
         await stack.enter_async_context(running({"server": watch, **_workers(parts, list(ROLES))}, stop))
         done("workers")
         await stack.enter_async_context(serving(make_application(parts), listening, stop))
@@ -121,6 +135,7 @@ async def roles_up(
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(listen(settings)) if api else None
         parts = await stack.enter_async_context(open_parts(settings, endpoints, secret))
+        await _warn_of_role(parts)
         await stack.enter_async_context(running(_workers(parts, names), stop))
         if listening is not None:
             await stack.enter_async_context(serving(make_application(parts), listening, stop))
@@ -150,6 +165,11 @@ def known_endpoints(settings: Settings) -> Endpoints:
     return Endpoints(**{name: str(value) for name, value in found.items()})
 
 
+async def _warn_of_role(parts: Parts) -> None:
+    if await parts.log_states.may_change_events():
+        log.warning("the database role of the application could change what was recorded", cure=CURE_OF_ROLE)
+
+
 class Server(Protocol):
     """An embedded server."""
 
@@ -171,7 +191,7 @@ async def _start(server: Server, stack: AsyncExitStack) -> str:
 async def _catch_mail(settings: Settings, stack: AsyncExitStack) -> MailCatcher | None:
     if settings.smtp_url is not None:
         return None
-    catcher = MailCatcher(settings.data_dir / "mail", now=utc_now, inbox_port=settings.inbox_port)
+    catcher = MailCatcher(settings.mail_folder, now=utc_now, inbox_port=settings.inbox_port)
     await catcher.start()
     stack.push_async_callback(catcher.stop)
     return catcher

@@ -20,11 +20,14 @@ from pydantic_settings import (
 
 from adapters.mime_message import envelope_address
 from adapters.smtp_mailer import smtp_server
+from adapters.wrapping_keys import read_key
+from domain.crash_points import CrashPoint
 
 PREFIX = "VIGIL_"
 _ENVIRONMENT = os.environ  # noqa: TID251  the one place that reads it
 
 Names = Annotated[tuple[str, ...], NoDecode]
+CrashChances = Annotated[dict[CrashPoint, float], NoDecode]
 
 
 class SettingsInvalid(Exception):
@@ -44,11 +47,25 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, description="postgresql:// URL of the store. Unset: an embedded PostgreSQL in the data folder."
     )
+    database_owner_url: str | None = Field(
+        None,
+        description="The same store for the role that owns its tables: migrations, rebuilds, repairs and archiving use it."
+        " Unset: VIGIL_DATABASE_URL.",
+    )
+    archive_dir: Path | None = Field(
+        None, description="Folder of archived parts of the log. Unset: `archive` in the data folder."
+    )
     redis_url: str | None = Field(
         None, description="redis://, rediss:// or unix:// URL. Unset: an embedded Redis in the data folder."
     )
     redis_namespace: str = Field("vigil", description="Prefix of all keys in Redis.", pattern=r"^[a-z0-9_-]{1,32}$")
     pool_size: int = Field(20, ge=2, le=200, description="Most connections to PostgreSQL of one process.")
+    database_timeout_seconds: float = Field(
+        30.0,
+        ge=1,
+        le=3600,
+        description="How long a request or a worker waits for one answer of PostgreSQL before it tries another connection.",
+    )
     http_host: str = Field("127.0.0.1", description="Address the API listens on.")
     http_port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 lets the system choose.")
     public_url: str | None = Field(
@@ -74,16 +91,55 @@ class Settings(BaseSettings):
         min_length=32,
         description="Secret that tokens and links are made with. Unset: made once and kept in the data folder.",
     )
+    wrapping_keys: Names = Field(
+        (),
+        description="Keys that wrap those of people, 32 bytes in base64, comma-separated: the first wraps, all unwrap."
+        " Unset: derived from the secret key, or made once and kept in the data folder.",
+        repr=False,
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe logs written.")
     log_format: Literal["json", "text"] = Field("text", description="How logs are written.")
+    crash_point: CrashChances = Field(
+        {},
+        description="For tests only: points at which a process kills itself, `name:probability`, comma-separated.",
+    )
+    crash_seed: int = Field(0, description="For tests only: decides at which of its chances a process kills itself.")
 
-    @field_validator("ai_providers", "fetch_allow_networks", mode="before")
+    @property
+    def archive_folder(self) -> Path:
+        """Where archived parts of the log stand."""
+        return self.archive_dir or self.data_dir / "archive"
+
+    @property
+    def mail_folder(self) -> Path:
+        """Where mail is caught when no mail server is configured."""
+        return self.data_dir / "mail"
+
+    @field_validator("ai_providers", "fetch_allow_networks", "wrapping_keys", mode="before")
     @classmethod
     def split_at_commas(cls, value: object) -> object:
         """Lists are written with commas in the environment."""
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("database_url")
+    @field_validator("crash_point", mode="before")
+    @classmethod
+    def read_crash_points(cls, value: object) -> object:
+        """`name:probability`, with commas between several; a name alone dies at once."""
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip().partition(":") for part in value.split(",") if part.strip()]
+        return {name: chance or 1.0 for name, _, chance in parts}
+
+    @field_validator("crash_point")
+    @classmethod
+    def are_probabilities(cls, value: dict[CrashPoint, float]) -> dict[CrashPoint, float]:
+        """Each from 0 to 1."""
+        for point, chance in value.items():
+            if not 0 <= chance <= 1:
+                raise ValueError(f"the probability of {point} is a number from 0 to 1")
+        return value
+
+    @field_validator("database_url", "database_owner_url")
     @classmethod
     def is_database(cls, value: str | None) -> str | None:
         """A URL that libpq understands."""
@@ -125,6 +181,14 @@ class Settings(BaseSettings):
         """Each is an address range."""
         for network in value:
             ipaddress.ip_network(network)
+        return value
+
+    @field_validator("wrapping_keys")
+    @classmethod
+    def are_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Each is one."""
+        for key in value:
+            read_key(key)
         return value
 
     @field_validator("ai_providers")

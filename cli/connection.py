@@ -9,7 +9,10 @@ import psycopg
 import uvloop
 
 from adapters.data_dir import read_endpoints
+from adapters.postgres_person_keys import PersonKeys
 from adapters.postgres_pool import Pool, open_pool
+from adapters.wrapping_keys import installation_wrapping_keys
+from bootstrap.crashing import arm_crash_points
 from bootstrap.logs import configure_logs
 from bootstrap.settings import EndpointsUnknown, Settings, read_settings, unknown_settings
 from cli.output import warn
@@ -26,6 +29,7 @@ def configured(**given: object) -> Settings:
     for name in unknown_settings():
         warn(f"{name} is not a setting of Vigil and has no effect")
     configure_logs(settings)
+    arm_crash_points(settings)
     return settings
 
 
@@ -40,7 +44,20 @@ def database_url(settings: Settings) -> str:
 
     Raises `EndpointsUnknown`.
     """
-    url = settings.database_url or read_endpoints(settings.data_dir).get("postgres")
+    return _known(settings.database_url or read_endpoints(settings.data_dir).get("postgres"), settings)
+
+
+def owner_database_url(settings: Settings) -> str:
+    """The same database for the role that owns its tables: for what the application may not do.
+
+    Raises `EndpointsUnknown`.
+    """
+    if settings.database_url is not None:
+        return settings.database_owner_url or settings.database_url
+    return _known(read_endpoints(settings.data_dir).get("postgres_owner"), settings)
+
+
+def _known(url: str | None, settings: Settings) -> str:
     if url is None:
         raise EndpointsUnknown(
             f"no Vigil runs in {settings.data_dir}, and VIGIL_DATABASE_URL is not set; start `vigil up` or set it"
@@ -54,10 +71,29 @@ async def check_answers(url: str) -> None:
     await connection.close()
 
 
+async def keys_of_people(settings: Settings, pool: Pool) -> PersonKeys:
+    """The keys of people in this database. Raises `WrappingKeyMissing` when this host cannot unwrap them."""
+    keys = PersonKeys(pool, installation_wrapping_keys(settings.data_dir, settings.secret_key, settings.wrapping_keys))
+    await keys.check()
+    return keys
+
+
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Pool]:
     """Connections to the database. Raises `EndpointsUnknown`, `psycopg.OperationalError`."""
-    url = database_url(settings)
+    async with _opened(database_url(settings)) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def open_owner_database(settings: Settings) -> AsyncIterator[Pool]:
+    """Connections as the owner of the tables. Raises `EndpointsUnknown`, `psycopg.OperationalError`."""
+    async with _opened(owner_database_url(settings)) as pool:
+        yield pool
+
+
+@asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[Pool]:
     await check_answers(url)
     async with open_pool(url, size_max=POOL_SIZE) as pool:
         yield pool

@@ -41,7 +41,7 @@ class DemoLog:
 
     async def step(self) -> float:
         """Show what came, waiting a moment for it; how many seconds to rest."""
-        for entry in await self._reader.read(self._places):
+        for entry in await self._running.parts.people.open_entries(await self._reader.read(self._places)):
             self._places[entry.partition] = entry.place
             if entry.owner_id == self._person:
                 self._show(entry)

@@ -21,15 +21,21 @@ from rich.text import Text
 
 from adapters import yoyo_migrations
 from adapters.data_dir import read_endpoints
+from adapters.postgres_guard import PostgresGuard
+from adapters.postgres_person_keys import PersonKeys
 from adapters.postgres_pool import open_pool
-from adapters.postgres_status import consumer_status
+from adapters.postgres_status import consumer_status, tables_status
+from adapters.secret_key import SecretKeyRefused
 from adapters.smtp_mailer import Encryption, smtp_server
+from adapters.wrapping_keys import installation_wrapping_keys
 from bootstrap.logs import configure_logs
 from bootstrap.parts import utc_now
+from bootstrap.running import CURE_OF_ROLE
 from bootstrap.settings import PREFIX, Settings, SettingsInvalid, read_settings, unknown_settings
 from cli.connection import CONNECT_SECONDS, run
 from cli.event_lines import clean
 from cli.output import FAILED, print_json
+from projections.core import CORE
 
 BYTES_LOW, BYTES_MIN = 2 * 1024**3, 200 * 1024**2
 CLOCK_LOW, CLOCK_MAX = timedelta(seconds=1), timedelta(seconds=30)
@@ -108,7 +114,7 @@ async def examine() -> AsyncGenerator[Finding, None]:
     )
     yield await _redis(redis_url) if redis_url else _not_running("Redis", "VIGIL_REDIS_URL", settings)
     if database_url:
-        async with aclosing(_database(database_url)) as found:
+        async with aclosing(_database(database_url, settings)) as found:
             async for finding in found:
                 yield finding
     else:
@@ -159,7 +165,7 @@ async def _redis(url: str) -> Finding:
     return _ok("Redis", f"version {version} answers")
 
 
-async def _database(url: str) -> AsyncGenerator[Finding, None]:
+async def _database(url: str, settings: Settings) -> AsyncGenerator[Finding, None]:
     """PostgreSQL, its clock, its tables, and how far their readers are."""
     try:
         connection = await psycopg.AsyncConnection.connect(url, connect_timeout=CONNECT_SECONDS, autocommit=True)
@@ -178,9 +184,32 @@ async def _database(url: str) -> AsyncGenerator[Finding, None]:
         yield _failed("migrations", f"missing: {', '.join(missing)}", "run `vigil migrate up`")
         return
     yield _ok("migrations", "all applied")
+    yield await _wrapping(url, settings)
+    async with open_pool(url, size_max=1) as pool:
+        guard = PostgresGuard(pool)
+        yield _role(may_change=await guard.may_change_events())
+        yield await _log(guard)
     async with aclosing(_consumers(url)) as found:
         async for finding in found:
             yield finding
+
+
+async def _wrapping(url: str, settings: Settings) -> Finding:
+    """Whether this host can open what people said."""
+    try:
+        known = installation_wrapping_keys(settings.data_dir, settings.secret_key, settings.wrapping_keys)
+    except SecretKeyRefused as error:
+        return _failed("wrapping keys", str(error), "put the file back that was there")
+    async with open_pool(url, size_max=1) as pool:
+        status = await PersonKeys(pool, known).status()
+    if status.missing:
+        message = f"keys of people are wrapped by {', '.join(status.missing)}, which is not here"
+        return _failed("wrapping keys", message, "add it to VIGIL_WRAPPING_KEYS: see docs/personal-data.md")
+    others = sum(status.wrapped_by.values()) - status.wrapped_by.get(status.first, 0)
+    if others:
+        message = f"{others} keys of people are wrapped by another than the first wrapping key"
+        return _warning("wrapping keys", message, "run `vigil keys rotate`")
+    return _ok("wrapping keys", f"all keys of people are wrapped by {status.first}")
 
 
 async def _clock(connection: psycopg.AsyncConnection[tuple[object, ...]], now: Callable[[], datetime]) -> Finding:
@@ -196,14 +225,47 @@ async def _clock(connection: psycopg.AsyncConnection[tuple[object, ...]], now: C
     return _graded("clock", message, cure, failed=apart > CLOCK_MAX, low=apart > CLOCK_LOW)
 
 
+def _role(*, may_change: bool) -> Finding:
+    if not may_change:
+        return _ok("database role", "may append events and change none")
+    return _warning("database role", "this role could change what was recorded", CURE_OF_ROLE)
+
+
+async def _log(guard: PostgresGuard) -> Finding:
+    """Whether every event gets its place, and who is in the way."""
+    state = await guard.state()
+    if state.restored:
+        message = "the store was restored into another cluster"
+        return _failed("log", message, "stop Vigil, run `vigil store repair`; see docs/operations.md")
+    if not state.late:
+        return _ok("log", f"position {state.position}, {state.waiting_events} events on their way")
+    message = f"{state.waiting_events} events wait, the first for {state.waiting_seconds:.1f} s"
+    if not state.held:
+        return _warning("log", f"{message}, and nothing holds them up", "start `vigil worker relay`, or see its log")
+    holder = await guard.oldest_open()
+    if holder is None:
+        return _warning("log", f"{message} for a transaction that has just ended", "look again")
+    if holder.pid is None:
+        cure = f"in {holder.database}: commit prepared '{holder.prepared_as}', or rollback prepared"
+        return _warning("log", f"{message} for a prepared transaction of {holder.role}", cure)
+    who = f"{holder.application or 'somebody'} ({holder.role} in {holder.database} from {holder.client})"
+    cure = f"let it end, or: select pg_terminate_backend({holder.pid})"
+    return _warning("log", f"{message} for the open transaction of {who}, pid {holder.pid}", cure)
+
+
 async def _consumers(url: str) -> AsyncGenerator[Finding, None]:
     async with open_pool(url, size_max=1) as pool:
         consumers = await consumer_status(pool)
+        tables = await tables_status(pool, CORE)
+    if tables.rebuild_needed:
+        message = f"the read tables are made by other SQL than this program's (version {tables.version})"
+        yield _warning(CORE.name, f"rebuild needed: {message}", f"run `vigil projections rebuild {CORE.name}`")
     for each in consumers:
         message = f"{each.lag_events} events and {each.lag_seconds:.1f} s behind"
-        if ".rebuild." in each.consumer:
-            cure = f"unless one runs, start `vigil projections rebuild {each.consumer.partition('.')[0]}`: it goes on"
-            yield _warning(each.consumer, "a rebuild runs, or was interrupted", cure)
+        name, _, act = each.consumer.partition(".")
+        if act:
+            cure = f"unless one runs, start `vigil projections {act} {name}` again"
+            yield _warning(each.consumer, f"a {act} runs, or was interrupted", cure)
             continue
         if not each.holders:
             yield _warning(each.consumer, f"{message}; nobody works on it", "start `vigil up` or `vigil worker`")

@@ -14,10 +14,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from adapters.log_archive import lines_of
 from adapters.log_chain import LogBroken, Verified
-from adapters.log_export_format import LINE_BYTES_MAX, LoggedEvent, written
+from adapters.log_export_format import LoggedEvent, written
 from adapters.log_signatures import PublicKey, PublicKeys, known_signing_key, read_public_key
 from adapters.log_verifier import verify_lines
+from adapters.postgres_archive import PostgresArchive
 from adapters.postgres_leases import PostgresLeases
 from adapters.postgres_log_proof import PostgresLogProof
 from adapters.postgres_pool import Pool
@@ -63,7 +65,7 @@ def run_export(*, output: Path, first: int, last: int | None, signed: bool, as_j
 
 def run_verify(file: Path | None, *, public_keys: Sequence[str], as_json: bool) -> None:
     """Check an exported file, for which nothing else is read, or without one the store. Exits 1 when it is not right."""
-    keys = [_public_key(given) for given in public_keys]
+    keys = [given_public_key(given) for given in public_keys]
     if file is not None and not keys:
         fail("say with --public-key whose signature you trust; `vigil events public-key` prints it", code=WRONG_USE)
     try:
@@ -71,7 +73,7 @@ def run_verify(file: Path | None, *, public_keys: Sequence[str], as_json: bool) 
             if file is None:
                 verified = run(_verify_store(configured(), keys, told))
             else:
-                verified = verify_lines(_lines(file, told), PublicKeys(keys))
+                verified = verify_lines(lines_of(file, told), PublicKeys(keys))
     except LogBroken as error:
         _tell_broken(error, as_json=as_json)
     if as_json:
@@ -109,7 +111,9 @@ async def _export(
         key_id = covering.key_id if covering else None
         events = 0
         with _progress("exporting") as told:
-            async for line in PostgresLogProof(pool).export(first=first, last=last, key_id=key_id):
+            async for line in PostgresLogProof(pool, PostgresArchive(pool, settings.archive_folder)).export(
+                first=first, last=last, key_id=key_id
+            ):
                 write(written(line))
                 events += isinstance(line, LoggedEvent)
                 if events % LINES_TOLD == 0:
@@ -147,10 +151,11 @@ async def _verify_store(settings: Settings, keys: Sequence[PublicKey], told: Tol
     async with open_database(settings) as pool:
         if not trusted and await PostgresSignedHeads(pool).last() is not None:
             fail(f"the log is signed, and {settings.data_dir} has no signing key; give --public-key")
-        return await PostgresLogProof(pool).verify(trusted, told=told)
+        archive = PostgresArchive(pool, settings.archive_folder)
+        return await PostgresLogProof(pool, archive).verify(trusted, told=told)
 
 
-def _public_key(given: str) -> PublicKey:
+def given_public_key(given: str) -> PublicKey:
     """A key as text, or the file that has it. Raises `InvalidInput`."""
     try:
         return read_public_key(given)
@@ -158,17 +163,6 @@ def _public_key(given: str) -> PublicKey:
         if "\n" in given or not Path(given).is_file():
             raise
     return read_public_key(Path(given).read_text(errors="replace"))
-
-
-def _lines(file: Path, told: Told) -> Iterator[bytes]:
-    """The lines of a file; one that is longer than any can be comes in pieces, which are no lines of the format."""
-    done, total = 0, file.stat().st_size
-    with file.open("rb") as source:
-        for number, line in enumerate(iter(lambda: source.readline(LINE_BYTES_MAX), b"")):
-            done += len(line)
-            if number % LINES_TOLD == 0:
-                told(done, total)
-            yield line
 
 
 def _sentence(verified: Verified) -> str:

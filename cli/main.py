@@ -11,7 +11,10 @@ from typing import Annotated
 
 import typer
 
+from cli.archive import archive
+from cli.keys import keys
 from cli.output import failing_in_one_sentence
+from cli.parked import parked
 
 app = typer.Typer(
     name="vigil",
@@ -23,15 +26,23 @@ app = typer.Typer(
     epilog="Example: vigil up --demo",
 )
 migrate = typer.Typer(no_args_is_help=True, help="Bring the database's tables up to date, or back.")
-users = typer.Typer(no_args_is_help=True, help="Make accounts and give roles.")
+users = typer.Typer(no_args_is_help=True, help="Make accounts, give roles, erase people.")
+store = typer.Typer(no_args_is_help=True, help="Care for the event store as a whole.")
 projections = typer.Typer(no_args_is_help=True, help="Watch and rebuild the read tables.")
 events = typer.Typer(no_args_is_help=True, help="Read what happened: every event, in its order.")
 app.add_typer(migrate, name="migrate", epilog="Example: vigil migrate status")
 app.add_typer(users, name="users", epilog="Example: vigil users grant ada@example.org operator")
+app.add_typer(store, name="store", epilog="Example: vigil store repair")
 app.add_typer(projections, name="projections", epilog="Example: vigil projections status")
 app.add_typer(events, name="events", epilog="Example: vigil events tail")
+projections.add_typer(parked, name="parked", epilog="Example: vigil projections parked list")
+app.add_typer(keys, name="keys", epilog="Example: vigil keys status")
+app.add_typer(archive, name="archive", epilog="Example: vigil archive run --older-than P90D")
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+Throttle = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="At most so many events a second, to spare live traffic.")
+]
 Types = Annotated[
     list[str] | None, typer.Option("--type", metavar="TYPE", help="Only events of this type; repeatable.")
 ]
@@ -88,7 +99,9 @@ def api() -> None:
 def worker(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="relay, projector, scheduler, evaluator, notifier, mailer or notary."),
+        typer.Argument(
+            metavar="NAME...", help="relay, projector, scheduler, evaluator, notifier, mailer, notary or guard."
+        ),
     ],
 ) -> None:
     """Run some of the workers alone.
@@ -167,6 +180,39 @@ def users_grant(
         run_grant(email=email, role=role, as_json=as_json)
 
 
+@users.command("erase", epilog="Example: vigil users erase ada@example.org --yes")
+def users_erase(
+    person: Annotated[str, typer.Argument(metavar="EMAIL|ID", help="The address or id of the account.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Erase a person for ever.
+
+    Their key is destroyed: nobody can read again what they said, in no event, mail or backup that lacks the key. Their
+    monitors are evaluated no more. It is recorded who did it.
+    """
+    with failing_in_one_sentence():
+        from cli.users import run_erase
+
+        run_erase(person=person, yes=yes, as_json=as_json)
+
+
+@store.command("repair", epilog="Example: vigil store repair --yes")
+def store_repair(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a store that was restored into another cluster ready for it.
+
+    Stop Vigil first. Events that had no position get theirs, and transaction ids of the old cluster that lie in the
+    future of this one are rewritten; positions, hashes and contents stay. Doing it again changes nothing.
+    """
+    with failing_in_one_sentence():
+        from cli.store import run_repair
+
+        run_repair(yes=yes, as_json=as_json)
+
+
 @projections.command("status", epilog="Example: vigil projections status --json")
 def projections_status(as_json: Json = False) -> None:
     """Show how far each consumer of the log is."""
@@ -176,20 +222,56 @@ def projections_status(as_json: Json = False) -> None:
         run_status(as_json=as_json)
 
 
-@projections.command("rebuild", epilog="Example: vigil projections rebuild core")
+@projections.command("rebuild", epilog="Example: vigil projections rebuild core --throttle 5000")
 def projections_rebuild(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The projection.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All projections.")] = False,
+    throttle: Throttle = None,
     as_json: Json = False,
 ) -> None:
     """Build read tables again from the log.
 
-    It is done beside live traffic, and the new tables then take the place of the old ones. An interrupted rebuild goes on where it was when it is started again.
+    It is done beside live traffic, and the new tables then take the place of the old ones, which are kept for `rollback`.
+    An interrupted rebuild goes on where it was when it is started again. That it was done is an event of its own.
     """
     with failing_in_one_sentence():
-        from cli.projections import run_rebuild
+        from cli.rebuilding import run_rebuild
 
-        run_rebuild(name, every=every, as_json=as_json)
+        run_rebuild(name, every=every, throttle=throttle, as_json=as_json)
+
+
+@projections.command("rollback", epilog="Example: vigil projections rollback core")
+def projections_rollback(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The projection.")],
+    as_json: Json = False,
+) -> None:
+    """Take the read tables from before the last rebuild again, at once.
+
+    What happened since is then projected into them. Done again, it is undone. That it was done is an event of its own.
+    """
+    with failing_in_one_sentence():
+        from cli.rebuilding import run_roll_back
+
+        run_roll_back(name, as_json=as_json)
+
+
+@projections.command("verify", epilog="Example: vigil projections verify core")
+def projections_verify(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The projection.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All projections.")] = False,
+    rows: Annotated[int, typer.Option("--rows", min=0, metavar="N", help="How many rows of a table to name.")] = 20,
+    throttle: Throttle = None,
+    as_json: Json = False,
+) -> None:
+    """Prove that read tables are what the log says.
+
+    The log is replayed beside the live tables, and every row compared where both have come equally far. Nothing is changed.
+    Exits 1 and names the rows that differ, with their columns.
+    """
+    with failing_in_one_sentence():
+        from cli.rebuilding import run_verify
+
+        run_verify(name, every=every, throttle=throttle, rows=rows, as_json=as_json)
 
 
 @events.command("tail", epilog="Example: vigil events tail --type monitor.state_changed --limit 5")
@@ -211,18 +293,24 @@ def events_show(
     stream: Annotated[str, typer.Option(metavar="STREAM", help="A stream's id, also as monitor-<id>.")],
     as_of: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Only what was recorded up to then (RFC 3339; UTC unless it says)."),
+        typer.Option(metavar="TIME", help="As it was then (RFC 3339; UTC unless it says)."),
     ] = None,
+    version: Annotated[int | None, typer.Option(min=1, metavar="N", help="As it was after this version.")] = None,
+    position: Annotated[
+        int | None, typer.Option(min=1, metavar="POSITION", help="As it was when the log had come to this position.")
+    ] = None,
+    opened: Annotated[bool, typer.Option("--open", help="Open what people said.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the events of one stream.
+    """Show one stream: its events, and the state they fold into.
 
-    A stream is a monitor, an action, a trigger, an evaluation, a notification or a person.
+    A stream is a monitor, an action, a trigger, an evaluation, a notification, a person or what an operator did. What
+    people said is shown as (sealed), unless --open says otherwise. At most one of --as-of, --version and --position says up to where.
     """
     with failing_in_one_sentence():
-        from cli.events import run_show
+        from cli.event_stream import run_show
 
-        run_show(stream=stream, as_of=as_of, as_json=as_json)
+        run_show(stream=stream, as_of=as_of, version=version, position=position, opened=opened, as_json=as_json)
 
 
 @events.command("replay", epilog="Example: vigil events replay --from 1 --json > log.ndjson")

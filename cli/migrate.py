@@ -5,7 +5,7 @@ import sys
 import typer
 
 from adapters import yoyo_migrations
-from cli.connection import check_answers, configured, database_url, run
+from cli.connection import check_answers, configured, owner_database_url, run
 from cli.output import WRONG_USE, fail, print_json
 
 
@@ -44,6 +44,6 @@ def run_status(*, as_json: bool) -> None:
 
 
 def _answering_database() -> str:
-    url = database_url(configured())
+    url = owner_database_url(configured())
     run(check_answers(url))
     return url

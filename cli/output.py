@@ -53,7 +53,9 @@ def _sentence(error: Exception) -> str | None:
 
     from adapters.data_dir import DataDirInUse
     from adapters.embedded_process import EmbeddedServerFailed
+    from adapters.postgres_repair import StoreInUse
     from adapters.secret_key import SecretKeyRefused
+    from adapters.wrapping_keys import WrappedKeyBroken, WrappingKeyMissing
     from bootstrap.roles import RoleEnded
     from bootstrap.settings import EndpointsUnknown, SettingsInvalid
     from domain.errors import RuleViolation
@@ -63,6 +65,10 @@ def _sentence(error: Exception) -> str | None:
             return None
         case psycopg.errors.UndefinedTable() | psycopg.errors.InvalidSchemaName():
             return f"the database lacks Vigil's tables ({_first_line(error)}); run `vigil migrate up`"
+        case psycopg.errors.LockNotAvailable():
+            return "somebody else works on these tables; stop everything of Vigil, and see `vigil doctor`"
+        case psycopg.errors.InsufficientPrivilege():
+            return f"{_first_line(error)}; this needs the owner of the tables: set VIGIL_DATABASE_OWNER_URL"
         case psycopg.OperationalError() | psycopg_pool.PoolTimeout():
             return f"the database does not answer: {_first_line(error)}; is VIGIL_DATABASE_URL right?"
         case LockTimeout():
@@ -75,8 +81,11 @@ def _sentence(error: Exception) -> str | None:
             DataDirInUse()
             | EmbeddedServerFailed()
             | SecretKeyRefused()
+            | WrappedKeyBroken()
+            | WrappingKeyMissing()
             | RoleEnded()
             | EndpointsUnknown()
+            | StoreInUse()
             | SettingsInvalid()
         ):
             return str(error)

@@ -1,5 +1,6 @@
 """`vigil users`: accounts and roles, given by whoever operates the installation."""
 
+import getpass
 import secrets
 import sys
 from collections.abc import AsyncIterator
@@ -12,12 +13,13 @@ import typer
 from adapters.argon2_passwords import Argon2Passwords
 from adapters.hmac_link_tokens import HmacLinkTokens
 from adapters.jwt_tokens import JwtAccessTokens
+from adapters.mail_folder import forget_mail_to
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_identity import PostgresAccounts, PostgresSessions
 from adapters.postgres_pool import Pool
 from bootstrap.parts import new_id, utc_now
 from bootstrap.settings import Settings
-from cli.connection import configured, open_database, run
+from cli.connection import configured, keys_of_people, open_database, run
 from cli.output import print_json
 from commands.event_store import ConcurrentAppend
 from commands.identity import USER, IdentityCommands, normalise_email
@@ -37,6 +39,13 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     email: str
     roles: list[str]
+
+
+class Erased(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is erased, and whether it happened just now."""
+
+    id: UUID
+    erased_now: bool
 
 
 def run_create(*, email: str, name: str, password: str | None, timezone: str, as_json: bool) -> None:
@@ -61,8 +70,36 @@ def _asked_password() -> str:
     return sys.stdin.readline().rstrip("\r\n")
 
 
+def run_erase(*, person: str, yes: bool, as_json: bool) -> None:
+    """Erase a person, by address or id. Raises `InvalidInput`, `NotFound`."""
+    settings = configured()
+    if not yes and not typer.confirm(f"Erase {person}, with everything they said, for ever?", err=True):
+        raise typer.Abort
+    erased = run(_erase(settings, person))
+    if as_json:
+        print_json(erased)
+    else:
+        typer.echo(f"erased {erased.id}" if erased.erased_now else f"{erased.id} was erased before")
+
+
+async def _erase(settings: Settings, person: str) -> Erased:
+    """The id may be all that is known: the address of somebody who was erased leads to nobody."""
+    async with open_database(settings) as pool, _identity(settings, pool) as identity:
+        try:
+            user_id: UUID | None = UUID(person)
+        except ValueError:
+            user_id = await identity.accounts.user_with(normalise_email(person))
+        if user_id is None:
+            raise NotFound(f"{person} has no account, or was erased before")
+        context = Metadata(correlation_id=new_id(), actor=f"operator:{getpass.getuser()}")
+        try:
+            return Erased(id=user_id, erased_now=await identity.erase(user_id, context=context))
+        except NotFound:
+            raise NotFound(f"there is no person with the id {user_id}") from None
+
+
 async def _create(settings: Settings, address: str, *, name: str, password: str, timezone: str) -> Account:
-    async with open_database(settings) as pool, _identity(pool) as identity:
+    async with open_database(settings) as pool, _identity(settings, pool) as identity:
         holder = await identity.accounts.user_with(address)
         if holder is not None and (await load(identity.shell.store, USER, holder)).state.verified:
             raise Conflict(f"{address} has an account already; `vigil users grant` gives it a role")
@@ -79,7 +116,7 @@ async def _create(settings: Settings, address: str, *, name: str, password: str,
 
 
 async def _grant(settings: Settings, address: str, role: str) -> Account:
-    async with open_database(settings) as pool, _identity(pool) as identity:
+    async with open_database(settings) as pool, _identity(settings, pool) as identity:
         user_id = await identity.accounts.user_with(address)
         if user_id is None:
             raise NotFound(f"{address} has no account; `vigil users create` makes one")
@@ -103,17 +140,18 @@ async def _account(identity: IdentityCommands, user_id: UUID) -> Account:
 
 
 @asynccontextmanager
-async def _identity(pool: Pool) -> AsyncIterator[IdentityCommands]:
+async def _identity(settings: Settings, pool: Pool) -> AsyncIterator[IdentityCommands]:
     """The write side of identity over a database alone. Its secret need not be the installation's: the only token made
-    with it is used at once, by the same process."""
-    secret = secrets.token_bytes(SECRET_BYTES)
+    with it is used at once, by the same process. The keys of people are the installation's."""
+    secret, people = secrets.token_bytes(SECRET_BYTES), await keys_of_people(settings, pool)
     with closing(Argon2Passwords()) as passwords:
         yield IdentityCommands(
-            shell=Shell(store=PostgresEventStore(pool, new_id=new_id), now=utc_now, new_id=new_id),
+            shell=Shell(store=PostgresEventStore(pool, new_id=new_id, people=people), now=utc_now, new_id=new_id),
             passwords=passwords,
             links=HmacLinkTokens([secret]),
-            accounts=PostgresAccounts(pool),
+            accounts=PostgresAccounts(pool, blind=people.blind),
             sessions=PostgresSessions(pool, new_id=new_id),
             access=JwtAccessTokens([secret], issuer=ACTOR, new_id=new_id, now=utc_now),
             registration_open=lambda: True,
+            forget_mail=lambda address: forget_mail_to(address, settings.mail_folder),
         )

@@ -42,6 +42,7 @@ class ActionCommands:
         self, caller: Caller, action_id: UUID, *, name: str, config: ActionConfig, if_version: int | None
     ) -> Written[Action]:
         """Do it differently from now on."""
+        await self.shell.refuse_repeated(caller)
         own = await self.addresses.address_of(caller.user_id)
         now = self.shell.now()
         return await self.shell.change(
@@ -56,5 +57,10 @@ class ActionCommands:
         """Do it no more; triggers that name it do nothing from now on."""
         now = self.shell.now()
         return await self.shell.change(
-            caller, ACTION, action_id, lambda present: action.delete(present, now=now), if_version=if_version
+            caller,
+            ACTION,
+            action_id,
+            lambda present: action.delete(present, now=now),
+            if_version=if_version,
+            status=204,
         )

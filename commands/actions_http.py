@@ -14,11 +14,11 @@ from commands.http.writing import (
     Projected,
     Views,
     caller_of,
-    deleted_answer,
+    changed,
+    deleted,
     first_of,
     if_version,
-    read_back,
-    written_answer,
+    started,
 )
 from commands.shapes import ActionShape, action_shape
 from commands.shell import Written
@@ -50,9 +50,8 @@ class ActionWrites(Controller):
     ) -> Response[Envelope[ActionShape]]:
         """Describe something to be done when a trigger fires."""
         caller = await caller_of(request)
-        written = await actions.create(caller, name=data.name, config=_config(data), answer=_as_created)
-        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
-        return written_answer(request, _as_created(written), written, position=position, status=201)
+        command = actions.create(caller, name=data.name, config=_config(data), answer=_as_created)
+        return await started(request, command, _as_created, projected)
 
     @put("/{action_id:uuid}", summary="Replace an action")
     async def replace_action(
@@ -66,10 +65,10 @@ class ActionWrites(Controller):
     ) -> Response[Envelope[ActionShape]]:
         """Do it differently from now on."""
         caller = await caller_of(request)
-        written = await actions.revise(
+        command = actions.revise(
             caller, action_id, name=data.name, config=_config(data), if_version=if_version(request)
         )
-        return await read_back(request, written, action_views, projected)
+        return await changed(request, caller, actions.shell, command, action_views, projected)
 
     @delete("/{action_id:uuid}", status_code=204, summary="Delete an action")
     async def delete_action(
@@ -81,9 +80,8 @@ class ActionWrites(Controller):
     ) -> Response[None]:
         """Do it no more."""
         caller = await caller_of(request)
-        written = await actions.delete(caller, action_id, if_version=if_version(request))
-        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
-        return deleted_answer(position)
+        command = actions.delete(caller, action_id, if_version=if_version(request))
+        return await deleted(request, command, projected)
 
 
 def _config(data: ActionBody) -> EmailAction:

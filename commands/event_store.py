@@ -89,14 +89,29 @@ class KeepCredential(msgspec.Struct, frozen=True):
     changed_at: datetime
 
 
+class Receipt(msgspec.Struct, frozen=True):
+    """What a command led to: the SHA-256 of its request, the status of its answer, the stream and version it wrote or
+    found, and the answer's data: None when there is none to give (204), or none was given so far."""
+
+    fingerprint: bytes
+    status: int
+    stream_id: UUID
+    version: int
+    answer: dict[str, Any] | None = None
+
+
 class KeepReceipt(msgspec.Struct, frozen=True):
-    """Keep the answer to a command with an idempotency key; fails with `AlreadyAnswered` when there is one."""
+    """Keep what a command with an idempotency key led to; fails with `AlreadyAnswered` when there is a receipt for it."""
 
     owner_id: UUID
     command_id: str
-    fingerprint: bytes
-    status: int
-    answer: dict[str, Any]
+    receipt: Receipt
+
+
+class ErasePerson(msgspec.Struct, frozen=True):
+    """Destroy the person's key, and everything that is kept of them beside their events."""
+
+    user_id: UUID
 
 
 Companion = (
@@ -110,16 +125,9 @@ Companion = (
     | KeepEvidence
     | KeepCredential
     | KeepReceipt
+    | ErasePerson
 )
 """What is written with events or not at all."""
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """The answer that was given to a command, and the SHA-256 of the request it answered."""
-
-    fingerprint: bytes
-    status: int
-    answer: dict[str, Any]
 
 
 WAITING_REQUEST = "waiting-evaluation-request"
@@ -138,12 +146,30 @@ class AlreadyReserved(Exception):
         super().__init__(scope)
 
 
+class PersonErased(Exception):
+    """The person was erased; nothing more is kept for them."""
+
+
 class QuotaExceeded(Exception):
     """The scope holds as many values as it may."""
 
 
 class AlreadyAnswered(Exception):
     """A command with this idempotency key was carried out before."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a stream after its event `event_id`, which has this `version` in it.
+
+    `state` is JSON; `shape` says which programs can read it.
+    """
+
+    stream_id: UUID
+    owner_id: UUID
+    version: int
+    event_id: UUID
+    shape: str
+    state: bytes
 
 
 class EventStore(Protocol):
@@ -153,17 +179,39 @@ class EventStore(Protocol):
         """The events of a stream in order; an unknown stream is empty."""
         ...
 
+    async def load_since_snapshot(
+        self, stream_id: UUID, *, shape: str
+    ) -> tuple[Snapshot | None, Sequence[StreamEvent]]:
+        """The snapshot of this shape and the events after it; without one that can be trusted, all events.
+
+        One is trusted when the stream has the very event it was made after: a restored store may have another.
+        """
+        ...
+
+    async def keep_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot in place of an older one of its stream; a store may also not keep it."""
+        ...
+
     async def append(
         self, batch: Sequence[NewEvents], *, metadata: Metadata, companions: Sequence[Companion] = ()
     ) -> None:
         """Append the events of all streams and write the companions, all or nothing, durably.
 
-        Raises `ConcurrentAppend`, `AlreadyReserved`, `QuotaExceeded`, `AlreadyAnswered`; then nothing was written.
+        Raises `ConcurrentAppend`, `AlreadyReserved`, `QuotaExceeded`, `AlreadyAnswered`, `PersonErased`; then nothing was
+        written.
         """
         ...
 
     async def find_receipt(self, owner_id: UUID, command_id: str) -> Receipt | None:
-        """The answer this person's command was given, if it was carried out."""
+        """What this person's command led to, if it was carried out."""
+        ...
+
+    async def complete_receipt(self, owner_id: UUID, command_id: str, answer: dict[str, Any]) -> bool:
+        """Keep the answer of a command whose receipt has none; False when it has one, which stays."""
+        ...
+
+    async def is_erased(self, owner_id: UUID) -> bool:
+        """Whether this person was erased."""
         ...
 
     async def find_waiting_request(self, monitor_id: UUID) -> UUID | None:

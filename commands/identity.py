@@ -1,5 +1,6 @@
 """Commands on identity: register, verify an address, log in, refresh, log out."""
 
+import asyncio
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,16 @@ from uuid import UUID
 import msgspec
 from email_validator import EmailNotValidError, validate_email
 
-from commands.event_store import AlreadyReserved, Companion, ConcurrentAppend, KeepCredential, Reserve
+from commands.event_store import (
+    AlreadyReserved,
+    Companion,
+    ConcurrentAppend,
+    ErasePerson,
+    KeepCredential,
+    PersonErased,
+    Reserve,
+)
+from commands.http.caller import Caller
 from commands.shell import ATTEMPTS_MAX, Shell
 from commands.streams import Aggregate, Loaded, load
 from domain import user
@@ -149,6 +159,7 @@ class IdentityCommands:
     sessions: Sessions
     access: AccessTokens
     registration_open: Callable[[], bool]
+    forget_mail: Callable[[str], None] = lambda _address: None
 
     async def register(
         self, *, email: str, password: str, name: str, timezone: str, correlation_id: UUID, actor: str = "anonymous"
@@ -171,10 +182,12 @@ class IdentityCommands:
             # A new address and a taken one cost the same reads and one append, so that time does not tell them apart.
             user_id = await self.accounts.user_with(address) or self.shell.new_id()
             known = await load(self.shell.store, USER, user_id)
+            if known.state.erased:  # a moment ago; the address is free again
+                continue
             new, companions = self._registration(profile, password_hash, user_id, known)
             try:
                 await self.shell.store.append([new], metadata=context, companions=companions)
-            except (AlreadyReserved, ConcurrentAppend):
+            except (AlreadyReserved, ConcurrentAppend, PersonErased):
                 continue
             break
         # Who lost every race was overtaken by others registering the same address: as if this one had come first. They
@@ -240,11 +253,39 @@ class IdentityCommands:
             raise SessionInvalid
         user_id, next_token = found
         person = (await load(self.shell.store, USER, user_id)).state
+        if person.erased:
+            raise SessionInvalid
         return self._tokens(user_id, person, next_token, now)
 
     async def log_out(self, refresh_token: str) -> None:
         """End the session; its access token lives on for at most its few minutes."""
         await self.sessions.end(refresh_token, now=self.shell.now())
+
+    async def erase_own(self, caller: Caller, *, password: str) -> None:
+        """Erase the caller, who proves with the password that it is they (ASVS 7.5.1). Raises `InvalidCredentials`."""
+        stored = await self.accounts.password_hash(caller.user_id)
+        if not await self.passwords.verify(stored, password[: PASSWORD_CHARS_MAX + 1]) or stored is None:
+            raise InvalidCredentials
+        await self.erase(caller.user_id, context=caller.metadata())
+
+    async def erase(self, user_id: UUID, *, context: Metadata) -> bool:
+        """Destroy a person's key and whatever is kept of them beside their events; `context` says who asked for it. False
+        when they were erased before. Raises `NotFound`."""
+        for _ in range(ATTEMPTS_MAX):
+            loaded = await load(self.shell.store, USER, user_id)
+            if loaded.owner_id != user_id:  # no stream, or not that of a person
+                raise NotFound
+            events = user.erase(loaded.state, now=self.shell.now())
+            if not events:
+                return False
+            new = _appended(user_id, loaded.version, events)
+            try:
+                await self.shell.store.append([new], metadata=context, companions=[ErasePerson(user_id)])
+            except ConcurrentAppend:
+                continue
+            await asyncio.to_thread(self.forget_mail, loaded.state.email)
+            return True
+        raise ConcurrentAppend
 
     async def address_of(self, user_id: UUID) -> str:
         """The person's verified address."""

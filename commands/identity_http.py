@@ -5,7 +5,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, MediaType, Response, get, post
+from litestar import Controller, MediaType, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody
 
@@ -43,6 +43,12 @@ class RefreshBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The refresh token."""
 
     refresh_token: str
+
+
+class EraseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The password, asked for again because this cannot be undone."""
+
+    password: str
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +138,22 @@ class IdentityWrites(Controller):
     async def log_out(self, data: JSONBody[RefreshBody], identity: NamedDependency[IdentityCommands]) -> None:
         """End the session of this refresh token."""
         await identity.log_out(data.refresh_token)
+
+
+class AccountWrites(Controller):
+    """One's own account."""
+
+    path = "/me"
+    tags = ("Identity",)
+
+    @delete("/", summary="Erase your account", status_code=204)
+    async def erase_me(
+        self, request: AnyRequest, data: JSONBody[EraseBody], identity: NamedDependency[IdentityCommands]
+    ) -> None:
+        """Erase everything you said here, for ever: your key is destroyed, and nobody can read your address, your name, your
+        prompts or your mails again. Nothing is watched for you any more, and every token of yours is refused from now on.
+        What was read from the pages you watched stays, without saying for whom."""
+        await identity.erase_own(request.user, password=data.password)
 
 
 def _correlation(request: AnyRequest) -> UUID:

@@ -19,7 +19,7 @@ from commands.event_store import (
 )
 from commands.http.caller import Caller
 from commands.shell import ATTEMPTS_MAX, Shell, Written
-from commands.streams import Aggregate, load_own
+from commands.streams import Aggregate, SnapshotRule, load_own
 from domain import evaluation, monitor
 from domain.classification import ClassifyRequest, Draft
 from domain.condition import fires_by_default, kind_of
@@ -32,7 +32,9 @@ from domain.plan import NAME_CHARS_MAX, Fires, Plan, check_facts, check_plan, ch
 from domain.schedule import Every, Schedule, check_schedule
 from domain.source import Source
 
-MONITOR = Aggregate(initial=Monitor(), evolve=monitor.evolve)
+MONITOR = Aggregate(
+    initial=Monitor(), evolve=monitor.evolve, snapshots=SnapshotRule("monitor", version=1, state=Monitor)
+)
 EVALUATION = Aggregate(initial=Evaluation(), evolve=evaluation.evolve)
 
 INTERVAL_DEFAULT = timedelta(minutes=5)
@@ -162,6 +164,7 @@ class MonitorCommands:
 
     async def revise(self, caller: Caller, monitor_id: UUID, wish: Wish, *, if_version: int | None) -> Written[Monitor]:
         """Change name and plan together."""
+        await self.shell.refuse_repeated(caller)
         _, plan = await self.compile(wish)
         now = self.shell.now()
 
@@ -238,7 +241,7 @@ class MonitorCommands:
             ]
 
         return await self._change(
-            caller, monitor_id, lambda current: monitor.delete(current, now=now), companions, if_version
+            caller, monitor_id, lambda current: monitor.delete(current, now=now), companions, if_version, status=204
         )
 
     async def evaluate(
@@ -261,7 +264,8 @@ class MonitorCommands:
                 waiting = await self.shell.store.find_waiting_request(monitor_id)
             if waiting is not None:
                 asked = await load_own(self.shell.store, EVALUATION, waiting, caller.user_id)
-                return Written(stream_id=waiting, state=asked.state, version=asked.version, events=())
+                written = Written(stream_id=waiting, state=asked.state, version=asked.version, events=())
+                return await self.shell.keep_as_it_is(caller, written, answer=answer, status=202)
         raise ConcurrentAppend
 
     async def _change(
@@ -271,10 +275,12 @@ class MonitorCommands:
         decide: Callable[[Monitor], Sequence[monitor.MonitorEvent]],
         companions: Callable[[Monitor, Monitor], Sequence[Companion]],
         if_version: int | None,
+        *,
+        status: int = 200,
     ) -> Written[Monitor]:
         try:
             return await self.shell.change(
-                caller, MONITOR, monitor_id, decide, if_version=if_version, companions=companions
+                caller, MONITOR, monitor_id, decide, if_version=if_version, companions=companions, status=status
             )
         except AlreadyReserved:
             raise DuplicateName(field="name") from None

@@ -13,11 +13,11 @@ from commands.http.writing import (
     Projected,
     Views,
     caller_of,
-    deleted_answer,
+    changed,
+    deleted,
     first_of,
     if_version,
-    read_back,
-    written_answer,
+    started,
 )
 from commands.monitors import MonitorCommands, Wish
 from commands.shapes import MonitorShape, ScheduleShape, monitor_shape, schedule_of
@@ -72,9 +72,8 @@ class MonitorWrites(Controller):
     ) -> Response[Envelope[MonitorShape]]:
         """Compile the prompt and watch from now on. 201 with the compiled plan; the first evaluation runs at once."""
         caller = await caller_of(request)
-        written = await monitors.create(caller, _wish(data), answer=_as_created)
-        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
-        return written_answer(request, _as_created(written), written, position=position, status=201)
+        command = monitors.create(caller, _wish(data), answer=_as_created)
+        return await started(request, command, _as_created, projected)
 
     @put("/{monitor_id:uuid}", summary="Replace a monitor's name and plan")
     async def replace_monitor(
@@ -88,8 +87,8 @@ class MonitorWrites(Controller):
     ) -> Response[Envelope[MonitorShape]]:
         """Compile again; another question makes the state unknown again."""
         caller = await caller_of(request)
-        written = await monitors.revise(caller, monitor_id, _wish(data), if_version=if_version(request))
-        return await read_back(request, written, monitor_views, projected)
+        command = monitors.revise(caller, monitor_id, _wish(data), if_version=if_version(request))
+        return await changed(request, caller, monitors.shell, command, monitor_views, projected)
 
     @patch("/{monitor_id:uuid}", summary="Change parts of a monitor")
     async def change_monitor(
@@ -103,10 +102,10 @@ class MonitorWrites(Controller):
     ) -> Response[Envelope[MonitorShape]]:
         """Change what is given and keep the rest."""
         caller = await caller_of(request)
-        written = await monitors.change(
+        command = monitors.change(
             caller, monitor_id, lambda present: _merged(data, present), if_version=if_version(request)
         )
-        return await read_back(request, written, monitor_views, projected)
+        return await changed(request, caller, monitors.shell, command, monitor_views, projected)
 
     @delete("/{monitor_id:uuid}", status_code=204, summary="Delete a monitor")
     async def delete_monitor(
@@ -118,9 +117,8 @@ class MonitorWrites(Controller):
     ) -> Response[None]:
         """Stop watching and put the monitor away; its history stays."""
         caller = await caller_of(request)
-        written = await monitors.delete(caller, monitor_id, if_version=if_version(request))
-        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
-        return deleted_answer(position)
+        command = monitors.delete(caller, monitor_id, if_version=if_version(request))
+        return await deleted(request, command, projected)
 
     @post("/{monitor_id:uuid}/pause", status_code=200, summary="Pause a monitor")
     async def pause_monitor(
@@ -133,8 +131,8 @@ class MonitorWrites(Controller):
     ) -> Response[Envelope[MonitorShape]]:
         """Stop evaluating until it is resumed."""
         caller = await caller_of(request)
-        written = await monitors.pause(caller, monitor_id, if_version=if_version(request))
-        return await read_back(request, written, monitor_views, projected)
+        command = monitors.pause(caller, monitor_id, if_version=if_version(request))
+        return await changed(request, caller, monitors.shell, command, monitor_views, projected)
 
     @post("/{monitor_id:uuid}/resume", status_code=200, summary="Resume a monitor")
     async def resume_monitor(
@@ -147,8 +145,8 @@ class MonitorWrites(Controller):
     ) -> Response[Envelope[MonitorShape]]:
         """Evaluate again, the first time at once."""
         caller = await caller_of(request)
-        written = await monitors.resume(caller, monitor_id, if_version=if_version(request))
-        return await read_back(request, written, monitor_views, projected)
+        command = monitors.resume(caller, monitor_id, if_version=if_version(request))
+        return await changed(request, caller, monitors.shell, command, monitor_views, projected)
 
     @post("/{monitor_id:uuid}/evaluate", status_code=202, summary="Evaluate a monitor now")
     async def evaluate_monitor(
@@ -160,9 +158,8 @@ class MonitorWrites(Controller):
     ) -> Response[Envelope[Accepted]]:
         """Ask for an evaluation beside the schedule; 202 with its id."""
         caller = await caller_of(request)
-        written = await monitors.evaluate(caller, monitor_id, answer=_accepted)
-        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
-        return written_answer(request, _accepted(written), written, position=position, status=202)
+        command = monitors.evaluate(caller, monitor_id, answer=_accepted)
+        return await started(request, command, _accepted, projected, status=202)
 
 
 def _wish(data: MonitorBody) -> Wish:

@@ -9,13 +9,15 @@ from commands.actions import ACTION
 from commands.http.caller import Caller
 from commands.monitors import MONITOR
 from commands.shell import Shell, Written
-from commands.streams import Aggregate, load_own
+from commands.streams import Aggregate, SnapshotRule, load_own
 from domain import trigger
 from domain.errors import InvalidInput, NotFound
 from domain.monitor import Status
 from domain.trigger import Frequency, Trigger, TriggerCondition, TriggerEvent
 
-TRIGGER = Aggregate(initial=Trigger(), evolve=trigger.evolve)
+TRIGGER = Aggregate(
+    initial=Trigger(), evolve=trigger.evolve, snapshots=SnapshotRule("trigger", version=1, state=Trigger)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class TriggerCommands:
         self, caller: Caller, trigger_id: UUID, wish: TriggerWish, *, if_version: int | None
     ) -> Written[Trigger]:
         """Wait for something else from now on. The monitor of a trigger never changes."""
+        await self.shell.refuse_repeated(caller)
         await self._check_action(caller, wish.action_id)
         now = self.shell.now()
 
@@ -94,7 +97,12 @@ class TriggerCommands:
         """Remove; what it fired stays in the history."""
         now = self.shell.now()
         return await self.shell.change(
-            caller, TRIGGER, trigger_id, lambda present: trigger.delete(present, now=now), if_version=if_version
+            caller,
+            TRIGGER,
+            trigger_id,
+            lambda present: trigger.delete(present, now=now),
+            if_version=if_version,
+            status=204,
         )
 
     async def _check_monitor(self, caller: Caller, monitor_id: UUID) -> None:

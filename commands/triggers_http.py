@@ -13,11 +13,11 @@ from commands.http.writing import (
     Projected,
     Views,
     caller_of,
-    deleted_answer,
+    changed,
+    deleted,
     first_of,
     if_version,
-    read_back,
-    written_answer,
+    started,
 )
 from commands.shapes import TriggerShape, duration_text, parse_duration
 from commands.shell import Written
@@ -52,9 +52,8 @@ class TriggerWrites(Controller):
     ) -> Response[Envelope[TriggerShape]]:
         """Link a monitor to an action."""
         caller = await caller_of(request)
-        written = await triggers.create(caller, _wish(data), answer=_as_created)
-        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
-        return written_answer(request, _as_created(written), written, position=position, status=201)
+        command = triggers.create(caller, _wish(data), answer=_as_created)
+        return await started(request, command, _as_created, projected)
 
     @put("/{trigger_id:uuid}", summary="Replace a trigger")
     async def replace_trigger(
@@ -68,8 +67,8 @@ class TriggerWrites(Controller):
     ) -> Response[Envelope[TriggerShape]]:
         """Wait for something else from now on."""
         caller = await caller_of(request)
-        written = await triggers.revise(caller, trigger_id, _wish(data), if_version=if_version(request))
-        return await read_back(request, written, trigger_views, projected)
+        command = triggers.revise(caller, trigger_id, _wish(data), if_version=if_version(request))
+        return await changed(request, caller, triggers.shell, command, trigger_views, projected)
 
     @post("/{trigger_id:uuid}/enable", status_code=200, summary="Enable a trigger")
     async def enable_trigger(
@@ -82,8 +81,8 @@ class TriggerWrites(Controller):
     ) -> Response[Envelope[TriggerShape]]:
         """Allow firing, and arm a `once` trigger again."""
         caller = await caller_of(request)
-        written = await triggers.enable(caller, trigger_id, if_version=if_version(request))
-        return await read_back(request, written, trigger_views, projected)
+        command = triggers.enable(caller, trigger_id, if_version=if_version(request))
+        return await changed(request, caller, triggers.shell, command, trigger_views, projected)
 
     @post("/{trigger_id:uuid}/disable", status_code=200, summary="Disable a trigger")
     async def disable_trigger(
@@ -96,8 +95,8 @@ class TriggerWrites(Controller):
     ) -> Response[Envelope[TriggerShape]]:
         """Forbid firing."""
         caller = await caller_of(request)
-        written = await triggers.disable(caller, trigger_id, if_version=if_version(request))
-        return await read_back(request, written, trigger_views, projected)
+        command = triggers.disable(caller, trigger_id, if_version=if_version(request))
+        return await changed(request, caller, triggers.shell, command, trigger_views, projected)
 
     @delete("/{trigger_id:uuid}", status_code=204, summary="Delete a trigger")
     async def delete_trigger(
@@ -109,9 +108,8 @@ class TriggerWrites(Controller):
     ) -> Response[None]:
         """Remove the trigger; its firings stay in the history."""
         caller = await caller_of(request)
-        written = await triggers.delete(caller, trigger_id, if_version=if_version(request))
-        position = await projected.wait_for(written.stream_id, written.version, owner_id=caller.user_id)
-        return deleted_answer(position)
+        command = triggers.delete(caller, trigger_id, if_version=if_version(request))
+        return await deleted(request, command, projected)
 
 
 def _wish(data: TriggerBody) -> TriggerWish:

@@ -9,7 +9,8 @@ TARGET = Path(__file__).with_name("events.md")
 
 HEAD = """# Events
 
-Every event that is ever stored, by its tag. A tag is stable for ever; the classes may move.
+Every event that is ever stored, by its tag. A tag is stable for ever; the classes may move. Older versions than the one told
+here are brought to it when they are read; the fields of every version ever stored stand in `tests/golden/shapes.json`.
 
 | tag | version | fields | meaning |
 |---|---|---|---|

@@ -8,6 +8,7 @@ import msgspec
 
 from domain.errors import InvalidInput, NotFound
 from domain.event import Event, stored_as
+from domain.personal_data import Personal
 from domain.plan import NAME_CHARS_MAX
 
 RECIPIENTS_MAX = 10
@@ -27,7 +28,10 @@ ActionConfig = EmailAction
 """A tagged union of what an action can do; the next kind is added here with `|`."""
 
 
-@stored_as("action.created")
+_PERSONAL = {"name": Personal.TEXT, "config.to": Personal.LIST, "config.subject_template": Personal.TEXT}
+
+
+@stored_as("action.created", personal=_PERSONAL)
 class ActionCreated(Event, frozen=True, kw_only=True):
     """A person described something to be done."""
 
@@ -36,7 +40,7 @@ class ActionCreated(Event, frozen=True, kw_only=True):
     created_at: datetime
 
 
-@stored_as("action.revised")
+@stored_as("action.revised", personal=_PERSONAL)
 class ActionRevised(Event, frozen=True, kw_only=True):
     """The action is done differently from now on."""
 

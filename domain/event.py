@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from types import MappingProxyType
 from typing import ClassVar, TypeVar
 from uuid import UUID
 
 import msgspec
+
+from domain.personal_data import Fields
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,6 +19,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     tag: ClassVar[str]
     tag_version: ClassVar[int]
+    personal: ClassVar[Fields]
 
 
 E = TypeVar("E", bound=type[Event])
@@ -23,8 +27,8 @@ E = TypeVar("E", bound=type[Event])
 _registered: dict[str, type[Event]] = {}
 
 
-def stored_as(tag: str, version: int = 1) -> Callable[[E], E]:
-    """Give an event class its stable tag and version.
+def stored_as(tag: str, version: int = 1, *, personal: Fields = MappingProxyType({})) -> Callable[[E], E]:
+    """Give an event class its stable tag and version; `personal` are the fields that are stored sealed, by path.
 
     Raises `ValueError` at import when two classes claim one tag: a tag that was ever stored is never reused.
     """
@@ -33,7 +37,7 @@ def stored_as(tag: str, version: int = 1) -> Callable[[E], E]:
         taken = _registered.get(tag)
         if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(f"the tag {tag!r} belongs to {taken.__qualname__}; an event's tag is never reused")
-        cls.tag, cls.tag_version = tag, version
+        cls.tag, cls.tag_version, cls.personal = tag, version, personal
         _registered[tag] = cls
         return cls
 
@@ -45,11 +49,17 @@ def event_types() -> dict[str, type[Event]]:
     return dict(_registered)
 
 
+def personal_fields(tag: str) -> Fields:
+    """The personal fields of the events of a tag; none for a tag that is not known."""
+    cls = _registered.get(tag)
+    return {} if cls is None else cls.personal
+
+
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What surrounds an event: who asked for it, as part of what, because of what.
 
     `correlation_id` groups everything one request or one schedule slot set in motion; `causation_id` is the
-    event (or request) that directly led here; `command_id` is the caller's idempotency key; `actor` is a
+    event (or request) that directly led here; `command_id` is a hash of the caller's idempotency key; `actor` is a
     person's id or the name of a worker; `traceparent` is W3C trace context.
     """
 

@@ -1,5 +1,6 @@
 """Between events and their stored JSON."""
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 
@@ -8,9 +9,12 @@ import msgspec
 from domain import action, evaluation, monitor, notification, operation, trigger, user
 from domain.event import Event, Metadata, StreamEvent, event_types
 from domain.log_entry import LogEntry
+from domain.upcasting import UPCASTERS
 
 AGGREGATES = (action, evaluation, monitor, notification, operation, trigger, user)
 """The modules whose events are stored; importing them registers their tags."""
+
+UPCASTERS.check({tag: cls.tag_version for tag, cls in event_types().items()})
 
 
 class UnknownEvent(Exception):
@@ -27,8 +31,22 @@ def encode(event: Event) -> bytes:
 
 
 def decode(tag: str, version: int, data: str | bytes) -> Event:
-    """The event that was stored; raises `UnknownEvent` for a tag or version not known here."""
-    return _decoder(tag, version).decode(data)
+    """The event that was stored, in its present version; raises `UnknownEvent` for a tag or version not known here."""
+    return _reader(tag, version)(data)
+
+
+def upcast_entry(entry: LogEntry) -> LogEntry:
+    """The entry with its data as the present version of its event has them, for whoever reads them by field.
+
+    An event of a tag that is not Vigil's stays as it is; raises `UnknownEvent` for a newer version of one that is.
+    """
+    present = _present_version(entry.type)
+    if present is None or entry.type_version == present:
+        return entry
+    if not 1 <= entry.type_version < present:
+        raise _unknown(entry.type, entry.type_version)
+    data = UPCASTERS.upcast(entry.type, entry.type_version, entry.data).decode()
+    return msgspec.structs.replace(entry, type_version=present, data=data)
 
 
 def decode_entry(entry: LogEntry) -> StreamEvent:
@@ -55,8 +73,19 @@ def decode_metadata(data: str | bytes) -> Metadata:
 
 
 @lru_cache(maxsize=1024)
-def _decoder(tag: str, version: int) -> msgspec.json.Decoder[Event]:
+def _reader(tag: str, version: int) -> Callable[[str | bytes], Event]:
     cls = event_types().get(tag)
-    if cls is None or cls.tag_version != version:
-        raise UnknownEvent(f"no event {tag!r} of version {version} is known to this program")
-    return msgspec.json.Decoder(cls)
+    if cls is None or not 1 <= version <= cls.tag_version:
+        raise _unknown(tag, version)
+    read = msgspec.json.Decoder(cls).decode
+    return read if version == cls.tag_version else lambda data: read(UPCASTERS.upcast(tag, version, data))
+
+
+@lru_cache(maxsize=1024)
+def _present_version(tag: str) -> int | None:
+    cls = event_types().get(tag)
+    return None if cls is None else cls.tag_version
+
+
+def _unknown(tag: str, version: int) -> UnknownEvent:
+    return UnknownEvent(f"no event {tag!r} of version {version} is known to this program")

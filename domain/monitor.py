@@ -7,6 +7,7 @@ from uuid import UUID
 
 from domain.errors import Conflict, InvalidInput, NotFound
 from domain.event import Event, stored_as
+from domain.personal_data import Personal
 from domain.plan import NAME_CHARS_MAX, PROMPT_CHARS_MAX, PROMPT_CHARS_MIN, Plan, check_plan
 
 
@@ -27,7 +28,14 @@ class State(StrEnum):
     ACTIVE = "active"
 
 
-@stored_as("monitor.created")
+_PERSONAL_IN_PLAN = {
+    "plan.explanation": Personal.TEXT,
+    "plan.facts.*.description": Personal.TEXT,
+    "plan.sources.*.headers": Personal.MAPPING,
+}
+
+
+@stored_as("monitor.created", personal={"name": Personal.TEXT, "prompt": Personal.TEXT, **_PERSONAL_IN_PLAN})
 class MonitorCreated(Event, frozen=True, kw_only=True):
     """A person asked to watch something; the prompt was compiled into a plan."""
 
@@ -37,7 +45,7 @@ class MonitorCreated(Event, frozen=True, kw_only=True):
     created_at: datetime
 
 
-@stored_as("monitor.renamed")
+@stored_as("monitor.renamed", personal={"name": Personal.TEXT})
 class MonitorRenamed(Event, frozen=True, kw_only=True):
     """The monitor got another name."""
 
@@ -45,7 +53,7 @@ class MonitorRenamed(Event, frozen=True, kw_only=True):
     renamed_at: datetime
 
 
-@stored_as("monitor.plan_revised")
+@stored_as("monitor.plan_revised", personal={"prompt": Personal.TEXT, **_PERSONAL_IN_PLAN})
 class PlanRevised(Event, frozen=True, kw_only=True):
     """The prompt or its plan was changed. When what is asked changed (`state_reset`), the state starts again at unknown."""
 

@@ -6,6 +6,8 @@ from enum import StrEnum
 from uuid import UUID, uuid5
 
 from domain.event import Event, stored_as
+from domain.personal_data import Personal
+from domain.upcasting import Fields, upcasts
 
 ATTEMPTS_MAX = 8
 """With a base of 30 s and doubling, the last attempt comes about an hour after the first."""
@@ -29,10 +31,10 @@ class DeliveryStatus(StrEnum):
     FAILED = "failed"
 
 
-@stored_as("notification.requested")
+@stored_as("notification.requested", version=2, personal={"to": Personal.ADDRESS, "subject": Personal.TEXT})
 class NotificationRequested(Event, frozen=True, kw_only=True):
     """A message is to be sent. For an alert the ids lead to everything it will tell; for account mail `token_id` is
-    what its link is derived from."""
+    what its link is derived from, which works until `expires_at`."""
 
     kind: MailKind
     to: str
@@ -43,10 +45,24 @@ class NotificationRequested(Event, frozen=True, kw_only=True):
     firing_id: UUID | None = None
     evaluation_id: UUID | None = None
     token_id: UUID | None = None
+    expires_at: datetime | None = None
     requested_at: datetime
 
 
-@stored_as("notification.sent")
+@upcasts("notification.requested", from_version=1)
+def _say_when_the_link_expires(fields: Fields) -> Fields:
+    """Mails of version 1 counted 24 hours from when they were asked for, which a notifier that was late did later than the
+    link began."""
+    has_link = fields["kind"] == "verify_email"
+    expires_at = datetime.fromisoformat(fields["requested_at"]) + timedelta(hours=24) if has_link else None
+    return fields | {"expires_at": None if expires_at is None else expires_at.isoformat()}
+
+
+_ANSWER = {"message": Personal.TEXT}
+"""What a mail server says most often names the recipient (RFC 5321, 4.2.1 leaves the text to it)."""
+
+
+@stored_as("notification.sent", personal=_ANSWER)
 class NotificationSent(Event, frozen=True, kw_only=True):
     """The mail server took responsibility for the message (RFC 5321, 250 after the final dot)."""
 
@@ -56,7 +72,7 @@ class NotificationSent(Event, frozen=True, kw_only=True):
     sent_at: datetime
 
 
-@stored_as("notification.deferred")
+@stored_as("notification.deferred", personal=_ANSWER)
 class DeliveryDeferred(Event, frozen=True, kw_only=True):
     """An attempt failed in a way that may pass; the next one comes at `retry_at`."""
 
@@ -66,7 +82,7 @@ class DeliveryDeferred(Event, frozen=True, kw_only=True):
     retry_at: datetime
 
 
-@stored_as("notification.failed")
+@stored_as("notification.failed", personal=_ANSWER)
 class NotificationFailed(Event, frozen=True, kw_only=True):
     """The message was refused for good, or the attempts are used up."""
 
@@ -133,6 +149,11 @@ def record_sent(
     if not is_pending(notification):
         return []
     return [NotificationSent(message_id=message_id, code=code, message=message, sent_at=now)]
+
+
+def record_suppressed(notification: Notification, *, reason: str, now: datetime) -> list[NotificationEvent]:
+    """The message is not to be sent any more; what is no longer pending stays as it is."""
+    return [NotificationSuppressed(reason=reason, suppressed_at=now)] if is_pending(notification) else []
 
 
 def record_failure(

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 from domain.errors import InvalidInput, NotFound
 from domain.event import Event, stored_as
 from domain.monitor import ConditionMetAgain, State, StateChanged
+from domain.personal_data import Personal
 from domain.plan import NAME_CHARS_MAX
 
 COOLDOWN_MAX = timedelta(days=366)
@@ -29,7 +30,7 @@ class Frequency(StrEnum):
     EVERY_TIME = "every_time"
 
 
-@stored_as("trigger.created")
+@stored_as("trigger.created", personal={"name": Personal.TEXT})
 class TriggerCreated(Event, frozen=True, kw_only=True):
     """A person linked a monitor to an action."""
 
@@ -42,7 +43,7 @@ class TriggerCreated(Event, frozen=True, kw_only=True):
     created_at: datetime
 
 
-@stored_as("trigger.revised")
+@stored_as("trigger.revised", personal={"name": Personal.TEXT})
 class TriggerRevised(Event, frozen=True, kw_only=True):
     """The trigger waits for something else, or fires otherwise, from now on."""
 

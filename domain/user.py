@@ -6,11 +6,12 @@ from uuid import UUID
 
 from domain.errors import InvalidInput
 from domain.event import Event, stored_as
+from domain.personal_data import Personal
 
 VERIFICATION_LIFETIME = timedelta(hours=24)
 
 
-@stored_as("user.registered")
+@stored_as("user.registered", personal={"email": Personal.ADDRESS, "name": Personal.TEXT})
 class UserRegistered(Event, frozen=True, kw_only=True):
     """A person gave an address and a password (which is never in an event)."""
 
@@ -20,7 +21,7 @@ class UserRegistered(Event, frozen=True, kw_only=True):
     registered_at: datetime
 
 
-@stored_as("user.email_verification_requested")
+@stored_as("user.email_verification_requested", personal={"email": Personal.ADDRESS})
 class EmailVerificationRequested(Event, frozen=True, kw_only=True):
     """A link was promised that proves the address. The secret token is derived from `token_id`, never stored."""
 
@@ -29,7 +30,7 @@ class EmailVerificationRequested(Event, frozen=True, kw_only=True):
     expires_at: datetime
 
 
-@stored_as("user.email_verified")
+@stored_as("user.email_verified", personal={"email": Personal.ADDRESS})
 class EmailVerified(Event, frozen=True, kw_only=True):
     """The person followed the link."""
 
@@ -37,7 +38,7 @@ class EmailVerified(Event, frozen=True, kw_only=True):
     verified_at: datetime
 
 
-@stored_as("user.registration_repeated")
+@stored_as("user.registration_repeated", personal={"email": Personal.ADDRESS})
 class RegistrationRepeated(Event, frozen=True, kw_only=True):
     """Somebody tried to register an address that already has an account; its owner is told by mail."""
 
@@ -53,7 +54,16 @@ class RoleGranted(Event, frozen=True, kw_only=True):
     granted_at: datetime
 
 
-UserEvent = UserRegistered | EmailVerificationRequested | EmailVerified | RegistrationRepeated | RoleGranted
+@stored_as("user.erased")
+class UserErased(Event, frozen=True, kw_only=True):
+    """The person's key was destroyed: what they said can be read by nobody any more, and nothing is done for them."""
+
+    erased_at: datetime
+
+
+UserEvent = (
+    UserRegistered | EmailVerificationRequested | EmailVerified | RegistrationRepeated | RoleGranted | UserErased
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,7 @@ class User:
     pending_token_id: UUID | None = None
     pending_until: datetime | None = None
     roles: frozenset[str] = frozenset()
+    erased: bool = False
 
 
 def evolve(user: User, event: UserEvent) -> User:
@@ -82,6 +93,8 @@ def evolve(user: User, event: UserEvent) -> User:
             return user
         case RoleGranted(role=role):
             return replace(user, roles=user.roles | {role})
+        case UserErased():
+            return User(email=user.email, name=user.name, erased=True)
 
 
 def register(*, email: str, name: str, timezone: str, token_id: UUID, now: datetime) -> list[UserEvent]:
@@ -114,3 +127,8 @@ def grant_role(user: User, *, role: str, now: datetime) -> list[UserEvent]:
     if role not in {"member", "operator", "auditor", "admin"}:
         raise InvalidInput("a role is member, operator, auditor or admin", field="role")
     return [] if role in user.roles else [RoleGranted(role=role, granted_at=now)]
+
+
+def erase(user: User, *, now: datetime) -> list[UserEvent]:
+    """Erase a person; erasing twice changes nothing."""
+    return [] if user.erased else [UserErased(erased_at=now)]

@@ -1,1 +1,3 @@
+drop function hold_people(uuid[]);
+drop function person_lock(uuid);
 drop table person_key;

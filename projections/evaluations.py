@@ -16,10 +16,10 @@ ON_EVALUATION_EVENTS = (
     ),
     On(
         "evaluation.fact_extracted",
-        rank=51,
+        rank=54,
         repeatable=True,
         statements=(
-            # The first fact of a stream may come one batch before its evaluation's outcome.
+            # The facts of a stream may come one batch before its evaluation's outcome; in the same batch they find it made.
             """
             insert into evaluations (id, monitor_id, owner_id, status, due_at)
             select distinct on (stream_id) stream_id, (data->>'monitor_id')::uuid, owner_id, 'running', recorded_at

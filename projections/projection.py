@@ -4,6 +4,7 @@ Every statement reads the relation `batch (place, stream_id, version, owner_id, 
 which holds events of its types, and names read tables without a schema: a rebuild runs the same SQL in another one.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import LiteralString, Protocol, TypeVar
@@ -18,14 +19,16 @@ class CannotApply(Exception):
 class On:
     """The statements for an event type, run in order.
 
-    `rank` orders types within a run: what others refer to comes first. `repeatable` says that several events of this
-    type and of one stream may be handled by one statement, because it only inserts.
+    `rank` orders types within a run: what others refer to comes first. `repeatable` says that it only inserts, and nothing
+    that the other events of its stream change: several of a stream may be handled by one statement, wherever its rank puts
+    them. `alone` says that it changes what other streams made, so that it must not be handled in a run with any other event.
     """
 
     type: str
     rank: int
     statements: tuple[LiteralString, ...]
     repeatable: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,11 @@ class Projection:
                 raise ValueError(f"projection {self.name} handles {handler.type} twice")
             found[handler.type] = handler
         return found
+
+    def fingerprint(self) -> str:
+        """What tells tables made by this SQL from tables made by any other: sha256, in hexadecimal."""
+        made_by = [(each.type, each.rank, each.repeatable, each.alone, each.statements) for each in self.handlers]
+        return hashlib.sha256(repr(made_by).encode()).hexdigest()
 
 
 class Typed(Protocol):
@@ -66,8 +74,8 @@ T = TypeVar("T", bound=Typed)
 def split_into_runs(entries: Iterable[T], handler_of: Callable[[str], On | None]) -> Iterator[list[T]]:
     """Cut a batch where handling it type by type would break the order within a stream.
 
-    Within a run every stream's events have growing ranks, so running the types in the order of their ranks gives the
-    same tables as handling the events one by one; a property test holds that.
+    Within a run every stream's events have growing ranks, the repeatable ones aside, so running the types in the order of
+    their ranks gives the same tables as handling the events one by one; a property test holds that.
     """
     run: list[T] = []
     reached: dict[UUID, On] = {}
@@ -76,12 +84,16 @@ def split_into_runs(entries: Iterable[T], handler_of: Callable[[str], On | None]
         if handler is None:
             continue
         before = reached.get(entry.stream_id)
-        follows = before is None or handler.rank > before.rank or (handler is before and handler.repeatable)
-        if not follows:
+        follows = handler.repeatable or before is None or handler.rank > before.rank
+        if run and (handler.alone or not follows):
             yield run
             run, reached = [], {}
         run.append(entry)
-        reached[entry.stream_id] = handler
+        if not handler.repeatable:
+            reached[entry.stream_id] = handler
+        if handler.alone:
+            yield run
+            run, reached = [], {}
     if run:
         yield run
 

@@ -49,4 +49,65 @@ ON_USER_EVENTS = (
             """,
         ),
     ),
+    # The placeholders are those of domain/personal_data.py, which a replay reads in the events from before. Everything of
+    # the person is changed, so no other event may be handled in the same run.
+    On(
+        "user.erased",
+        rank=99,
+        alone=True,
+        statements=(
+            """
+            update users u
+            set email = u.id || '@erased.invalid', name = 'erased', timezone = 'UTC', verified = false, roles = '{}',
+                version = b.version, updated_at = b.recorded_at
+            from batch b where u.id = b.stream_id
+            """,
+            """
+            update monitors m
+            set name = 'erased', prompt = 'erased', status = 'archived',
+                deleted_at = coalesce(m.deleted_at, (b.data->>'erased_at')::timestamptz),
+                plan = m.plan || jsonb_build_object(
+                    'explanation', 'erased',
+                    'facts', (
+                        select jsonb_agg(
+                            fact || case when fact->>'description' is null then '{}'
+                                    else '{"description": "erased"}' end::jsonb order by place)
+                        from jsonb_array_elements(m.plan->'facts') with ordinality as f (fact, place)
+                    ),
+                    'sources', (
+                        select jsonb_agg(
+                            source || case when source ? 'headers' then '{"headers": {}}' else '{}' end::jsonb
+                            order by place)
+                        from jsonb_array_elements(m.plan->'sources') with ordinality as s (source, place)
+                    )
+                )
+            from batch b where m.owner_id = b.stream_id
+            """,
+            """
+            update actions a
+            set name = 'erased', deleted_at = coalesce(a.deleted_at, (b.data->>'erased_at')::timestamptz),
+                config = a.config || '{"to": []}' || case when a.config->>'subject_template' is null then '{}'
+                                                     else '{"subject_template": "erased"}' end::jsonb
+            from batch b where a.owner_id = b.stream_id
+            """,
+            """
+            update triggers t
+            set name = 'erased', enabled = false,
+                deleted_at = coalesce(t.deleted_at, (b.data->>'erased_at')::timestamptz)
+            from batch b where t.owner_id = b.stream_id
+            """,
+            """
+            update notifications n
+            set recipient = n.owner_id || '@erased.invalid', subject = 'erased', next_attempt_at = null,
+                status = case when n.next_attempt_at is null then n.status else 'suppressed' end,
+                attempts = coalesce((
+                    select jsonb_agg(
+                        attempt || case when attempt->>'outcome' = 'suppressed' then '{}'
+                                   else '{"message": "erased"}' end::jsonb order by place)
+                    from jsonb_array_elements(n.attempts) with ordinality as a (attempt, place)
+                ), '[]')
+            from batch b where n.owner_id = b.stream_id
+            """,
+        ),
+    ),
 )

@@ -17,6 +17,7 @@ from domain.monitor import State
 from read_api.database import Pool, fetch_row
 from read_api.paging import Cursor, HistoryLimit, Mark, Stretch, fetch_stretch, read_cursor, stretch_page
 from read_api.reading import REFUSALS, Reads
+from read_api.times import moment_given
 
 EvaluationStatus = Literal["queued", "running", "completed", "failed"]
 Bucket = Literal["minute", "hour", "day", "week"]
@@ -287,8 +288,8 @@ class EvaluationReads(Reads):
         wanted = FactSeries(
             monitor_id=monitor_id,
             name=name,
-            start=_moment(start, field="from", default=_EARLIEST),
-            end=_moment(end, field="to", default=_LATEST),
+            start=moment_given(start, field="from") or _EARLIEST,
+            end=moment_given(end, field="to") or _LATEST,
         )
         if wanted.start > wanted.end:
             raise InvalidInput("from lies after to", field="from")
@@ -298,12 +299,6 @@ class EvaluationReads(Reads):
         else:
             stretch = await evaluation_views.buckets(request.user.user_id, wanted, bucket, mark=mark, limit=limit)
         return stretch_page(request, stretch, limit)
-
-
-def _moment(given: datetime | None, *, field: str, default: datetime) -> datetime:
-    if given is not None and given.tzinfo is None:
-        raise InvalidInput("a time needs its offset, as in 2026-01-31T08:00:00Z", field=field)
-    return given or default
 
 
 def _of_series(owner_id: UUID, wanted: FactSeries) -> dict[str, Any]:

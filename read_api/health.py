@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import psycopg
@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from commands.http.caller import ANONYMOUS_ROUTE
+from domain.log_state import LogState
 from projections.core import CORE
 
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
@@ -34,12 +35,6 @@ from event_log l join event e using (stream_id, version)
 join checkpoint c on c.consumer = %s and c.partition = l.partition and l.partition_position = c.position + 1
 """
 
-_OLDEST_UNSEQUENCED = """
-select extract(epoch from clock_timestamp() - min(e.recorded_at))
-from event e, log_head h
-where (e.tx, e.seq) > (h.tx, h.seq) or e.tx < h.tx and h.tx >= pg_snapshot_xmax(pg_current_snapshot())
-"""
-
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One thing Vigil needs: `ok` or what is wrong with it."""
@@ -57,8 +52,10 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether requests can be served: `ready`; `degraded` (still 200) when only Redis is away, which delays evaluations
-    and loses nothing; `not_ready` (503) without the database, or with read tables far behind."""
+    """Whether requests can be served: `ready`; `degraded` (still 200) when Redis is away, which delays evaluations, or when
+    somebody's open transaction holds the log up, which delays what is read: both lose nothing, and sending people
+    elsewhere would help nobody. `not_ready` (503) without the database, with read tables far behind, or with a store that
+    was restored into another cluster."""
 
     status: str
     checks: dict[str, Check]
@@ -72,11 +69,22 @@ class Liveness(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
 
 
+class LogStates(Protocol):
+    """The log in PostgreSQL."""
+
+    async def state(self) -> LogState:
+        """How the log stands now."""
+        ...
+
+
 class HealthChecks:
     """Asks every dependency."""
 
-    def __init__(self, pool: Pool, probes: Mapping[str, Callable[[], Awaitable[Any]]], *, started_at: datetime) -> None:
+    def __init__(
+        self, pool: Pool, log: LogStates, probes: Mapping[str, Callable[[], Awaitable[Any]]], *, started_at: datetime
+    ) -> None:
         self._pool = pool
+        self._log = log
         self._probes = probes
         self.started_at = started_at
 
@@ -84,13 +92,16 @@ class HealthChecks:
         """What is there and what is not, never an exception."""
         checks = {name: await self._probe(probe) for name, probe in self._probes.items()}
         lags: dict[str, Lag] = {}
+        behind = True
         try:
-            lags[CORE.name] = await self._lag()
-            checks["postgres"] = Check(status="ok")
+            state = await self._log.state()
+            lags[CORE.name] = lag = await self._lag(state)
+            checks |= {"postgres": Check(status="ok"), "log": _judged(state)}
+            late = state.waiting_seconds > LAG_SECONDS_MAX and not state.held
+            behind = late or state.restored or lag.seconds > LAG_SECONDS_MAX
         except Exception as error:  # noqa: BLE001  whatever it is, the answer is "not ready"
             checks["postgres"] = Check(status="down", message=type(error).__name__)
-        behind = any(max(lag.seconds, lag.unsequenced_seconds) > LAG_SECONDS_MAX for lag in lags.values())
-        if checks["postgres"].status != "ok" or behind:
+        if behind:
             status = "not_ready"
         else:
             status = "ready" if all(check.status == "ok" for check in checks.values()) else "degraded"
@@ -103,16 +114,32 @@ class HealthChecks:
             return Check(status="down", message=type(error).__name__)
         return Check(status="ok")
 
-    async def _lag(self) -> Lag:
+    async def _lag(self, state: LogState) -> Lag:
         async with self._pool.connection(timeout=2) as connection:
             events = await (await connection.execute(_LAG, (CORE.name,))).fetchone()
             waiting = await (await connection.execute(_OLDEST_WAITING, (CORE.name,))).fetchone()
-            unsequenced = await (await connection.execute(_OLDEST_UNSEQUENCED)).fetchone()
         return Lag(
             events=int(events[0]) if events else 0,
             seconds=float(waiting[0] or 0) if waiting else 0.0,
-            unsequenced_seconds=float(unsequenced[0] or 0) if unsequenced else 0.0,
+            unsequenced_seconds=state.waiting_seconds,
         )
+
+
+def _judged(state: LogState) -> Check:
+    """What to know about the log, and nothing of who else works in the database: anybody may ask."""
+    if state.restored:
+        return Check(
+            status="restored",
+            message="the store was restored into another cluster; stop Vigil and run `vigil store repair`",
+        )
+    if not state.late:
+        return Check(status="ok")
+    waiting = f"events wait for {state.waiting_seconds:.0f} s"
+    if state.held:
+        return Check(
+            status="held", message=f"{waiting}: an open transaction holds the log up; `vigil doctor` says whose it is"
+        )
+    return Check(status="late", message=f"{waiting} and nothing holds them up; does a relay run?")
 
 
 class Health(Controller):

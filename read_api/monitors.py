@@ -32,7 +32,9 @@ from read_api.paging import (
     read_cursor,
     stretch_page,
 )
+from read_api.past_monitors import PastMonitors
 from read_api.reading import LIST_REFUSALS, REFUSALS, Reads
+from read_api.times import moment_given
 
 SEARCH_CHARS_MAX = 200
 
@@ -174,10 +176,24 @@ class MonitorReads(Reads):
 
     @get("/{monitor_id:uuid}", summary="Read a monitor", responses=REFUSALS)
     async def read_monitor(
-        self, request: AnyRequest, monitor_id: FromPath[UUID], monitor_views: NamedDependency[MonitorViews]
+        self,
+        request: AnyRequest,
+        monitor_id: FromPath[UUID],
+        monitor_views: NamedDependency[MonitorViews],
+        past_monitors: NamedDependency[PastMonitors],
+        as_of: Annotated[
+            datetime | None, QueryParameter(description="As it was then (RFC 3339), from its events; else as it is.")
+        ] = None,
     ) -> Response[Envelope[MonitorShape]]:
-        """A monitor with its plan and present state; the ETag is what If-Match takes."""
-        shape = await monitor_views.find(request.user.user_id, monitor_id)
+        """A monitor with its plan and state; the ETag is what If-Match takes.
+
+        With `as_of` it is the monitor as it was at that moment, also one that was deleted since; `next_due_at` is null then.
+        """
+        owner_id, moment = request.user.user_id, moment_given(as_of, field="as_of")
+        if moment is None:
+            shape = await monitor_views.find(owner_id, monitor_id)
+        else:
+            shape = await past_monitors.find(owner_id, monitor_id, moment)
         if shape is None:
             raise NotFound
         return Response(answer(request, shape), headers={"ETag": f'"{shape.version}"'})

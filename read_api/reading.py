@@ -1,6 +1,6 @@
 """What all routes that read have in common: parameters nobody declared are refused, and reads can ask to be fresh."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any, get_args
 
@@ -10,7 +10,7 @@ from litestar.exceptions import ValidationException
 from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
-from litestar.types import ExceptionHandlersMap
+from litestar.types import ExceptionHandlersMap, Guard
 from litestar.typing import FieldDefinition
 
 from commands.http.failures import AnyRequest, on_validation
@@ -29,16 +29,17 @@ _LAYERED = {
 }
 
 
-def _refusal(description: str) -> ResponseSpec:
+def refusal(description: str) -> ResponseSpec:
+    """An error that a route may answer, for its documentation."""
     return ResponseSpec(ErrorEnvelope, description=description, generate_examples=False)
 
 
 LIST_REFUSALS = {
-    400: _refusal("A parameter is not acceptable; `details` name it."),
-    401: _refusal("There is no valid access token."),
-    503: _refusal("The read tables are not as fresh as asked for, or a dependency is down."),
+    400: refusal("A parameter is not acceptable; `details` name it."),
+    401: refusal("There is no valid access token."),
+    503: refusal("The read tables are not as fresh as asked for, or a dependency is down."),
 }
-REFUSALS = {**LIST_REFUSALS, 404: _refusal("There is no such thing, or it is not yours.")}
+REFUSALS = {**LIST_REFUSALS, 404: refusal("There is no such thing, or it is not yours.")}
 
 
 def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -89,6 +90,6 @@ _HANDLERS: ExceptionHandlersMap = {StaleRead: on_stale_read, ValidationException
 class Reads(Controller):
     """GET routes over one read model."""
 
-    guards = (refuse_unknown_parameters,)
+    guards: Sequence[Guard] | None = (refuse_unknown_parameters,)
     exception_handlers = _HANDLERS
     parameters = _LAYERED

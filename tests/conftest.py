@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
 from adapters import yoyo_migrations
-from adapters.postgres_pool import open_pool
+from adapters.postgres_pool import APPLICATION_ROLE, open_pool
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 """A moment for tests that need one and do not care which."""
@@ -52,9 +52,28 @@ def database_url(server_url: str, name: str) -> str:
     return f"{before.rsplit('/', 1)[0]}/{name}?{query}"
 
 
+def as_application(url: str) -> str:
+    """The same database for the role of the API and the workers, which may not change events."""
+    return url.replace("//postgres@", f"//{APPLICATION_ROLE}@")
+
+
+@pytest.fixture
+def application_database(database: str) -> str:
+    """What VIGIL_DATABASE_URL says where the roles are set up as they should be."""
+    return as_application(database)
+
+
+@pytest.fixture
+async def application_pool(
+    application_database: str,
+) -> AsyncIterator[AsyncConnectionPool[psycopg.AsyncConnection[tuple[object, ...]]]]:
+    async with open_pool(application_database, size_max=10) as opened:
+        yield opened
+
+
 @pytest.fixture
 def database(postgres_url: str, template_database: str) -> Iterator[str]:
-    """The URL of a fresh, migrated database."""
+    """The URL of a fresh, migrated database, for its owner."""
     name = f"t{uuid.uuid1().hex}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         create = sql.SQL("create database {} template {}")

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import structlog
 
+from domain.crash_points import CrashPoint, reached
 from domain.evaluation import EvaluationJob
 from workers.lifecycle import Monotonic, Stop, run_steps
 
@@ -89,6 +90,7 @@ class EvaluationQueue:
     async def _handle(self, receipt: str, job: EvaluationJob) -> None:
         try:
             await self._evaluator.evaluate(job)
+            reached(CrashPoint.EVALUATOR_AFTER_APPEND)
             await self._jobs.done(receipt)
         except Exception as error:  # noqa: BLE001  the job stays pending and is taken over later
             log.warning("evaluation not recorded", monitor_id=str(job.monitor_id), error=repr(error))

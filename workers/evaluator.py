@@ -13,6 +13,7 @@ from commands.event_store import CloseEvaluation, Companion, ConcurrentAppend, D
 from commands.monitors import EVALUATION, MONITOR
 from commands.streams import Loaded, load
 from domain.condition import Judgement
+from domain.crash_points import CrashPoint, reached
 from domain.evaluation import (
     Evaluation,
     EvaluationCompleted,
@@ -92,9 +93,11 @@ class Evaluator:
 
     async def evaluate(self, job: EvaluationJob) -> None:
         """Evaluate and record. Raises `HistoryBehind`, `ConcurrentAppend` or what the store raises: then nothing was
-        recorded and the job is to be done again."""
+        recorded and the job is to be done again. Nothing is recorded for an erased person, whose schedule is gone."""
         looked: tuple[Plan, Look | EvaluationFailed] | None = None
         for _ in range(ATTEMPTS_MAX):
+            if await self.store.is_erased(job.owner_id):
+                return None
             monitor = await load(self.store, MONITOR, job.monitor_id)
             evaluation = await load(self.store, EVALUATION, job.evaluation_id)
             if evaluation.state.outcome is not None or not _can_be_made(monitor.state, evaluation):
@@ -223,6 +226,7 @@ class Evaluator:
             CloseEvaluation(job.monitor_id, job.evaluation_id, previous.evaluation_id, job.due_at, next_due_at)
         )
         context = Metadata(correlation_id=job.evaluation_id, actor="evaluator")
+        reached(CrashPoint.EVALUATOR_BEFORE_APPEND)
         await self.store.append(batch, metadata=context, companions=companions)
 
     async def _previous(self, job: EvaluationJob, plan_revision: int) -> Previous:

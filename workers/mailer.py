@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, assert_never
+from typing import Protocol, TypeVar, assert_never
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from commands.identity import USER, LinkTokens
 from commands.monitors import EVALUATION, MONITOR
 from commands.streams import Aggregate, load
 from domain import notification
+from domain.crash_points import CrashPoint, reached
 from domain.evaluation import EvaluationCompleted
 from domain.event import Metadata, NewEvents
 from domain.mail import (
@@ -39,13 +40,18 @@ from domain.notification import (
     is_pending,
     record_failure,
     record_sent,
+    record_suppressed,
 )
-from domain.user import VERIFICATION_LIFETIME
 from workers.lifecycle import Monotonic, Stop, run_steps
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 NOTIFICATION = Aggregate(initial=Notification(), evolve=notification.evolve)
+
+PERSON_ERASED = "person_erased"
+"""Why a notification to an erased person is suppressed."""
 
 REST_SECONDS = 0.1
 CONCURRENCY = 20
@@ -154,23 +160,25 @@ class Delivery:
 
         The claim of what is done is left to run out: the read table may call it due for a while yet, and a claim that
         ended would be taken again and again, before everything younger."""
-        loaded = await load(self.store, NOTIFICATION, notification_id)
-        request, retry_at = loaded.state.request, loaded.state.retry_at
-        if request is None or not is_pending(loaded.state):
+        history = await self.store.load(notification_id)
+        state = NOTIFICATION.fold([stored.event for stored in history])
+        request, retry_at = state.request, state.retry_at
+        if request is None or not is_pending(state):
             return None
         if retry_at is not None and self.now() < retry_at:
             return retry_at
-        cause = loaded.history[0]
-        events = await self._attempt(notification_id, cause.owner_id, loaded.state, request)
+        cause = history[0]
+        events = await self._attempt(notification_id, cause.owner_id, state, request)
         new = NewEvents(
-            stream_id=notification_id, owner_id=cause.owner_id, expected_version=loaded.version, events=tuple(events)
+            stream_id=notification_id, owner_id=cause.owner_id, expected_version=len(history), events=tuple(events)
         )
         context = Metadata(correlation_id=cause.metadata.correlation_id, causation_id=cause.event_id, actor="mailer")
         try:
             await self.store.append([new], metadata=context)
+            reached(CrashPoint.MAILER_AFTER_RECORD)
         except ConcurrentAppend:
             log.warning("a second mailer delivered this too", notification_id=str(notification_id))
-        return NOTIFICATION.fold(events, loaded.state).retry_at
+        return NOTIFICATION.fold(events, state).retry_at
 
     async def _attempt(
         self, notification_id: UUID, owner_id: UUID, state: Notification, request: NotificationRequested
@@ -179,7 +187,10 @@ class Delivery:
         try:
             body = self.renderer.render(await self._content(owner_id, request))
             mail = OutgoingMail(message_id=message_id, to=request.to, subject=request.subject, body=body)
+            if await self.store.is_erased(owner_id):  # the last moment to find out
+                return record_suppressed(state, reason=PERSON_ERASED, now=self.now())
             receipt = await self.sender.send(mail)
+            reached(CrashPoint.MAILER_AFTER_ACCEPTANCE)
         except MailRefused as refused:
             return record_failure(
                 state,
@@ -210,7 +221,7 @@ class Delivery:
                     person_name=person.name,
                     link=f"{self.public_url}/api/v1/auth/verify-email?token={token}",
                     token=token,
-                    expires_at=request.requested_at + VERIFICATION_LIFETIME,
+                    expires_at=_needed(request.expires_at),
                 )
             case MailKind.ALREADY_REGISTERED:
                 return AlreadyRegisteredContent(person_name=person.name, login_url=self.public_url)
@@ -245,9 +256,9 @@ class Delivery:
         )
 
 
-def _needed(value: UUID | None) -> UUID:
+def _needed(value: T | None) -> T:
     if value is None:
-        raise MailRefused(None, "the notification lacks an id that its kind always has", permanent=True)
+        raise MailRefused(None, "the notification lacks what its kind always has", permanent=True)
     return value
 
 

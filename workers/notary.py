@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from domain.crash_points import CrashPoint, reached
 from domain.signed_head import SignedHead
 from workers.lifecycle import Leases, Monotonic, Stop, run_steps
 
@@ -136,7 +137,9 @@ class Notary:
         digest = await self._heads.log_hash(position)
         if digest is None:
             raise LogRewritten(position, "this position is not there")
-        kept = await self._heads.keep(self._signing.sign_head(position, digest, self._now()))
+        signed = self._signing.sign_head(position, digest, self._now())
+        reached(CrashPoint.NOTARY_BEFORE_KEEPING)
+        kept = await self._heads.keep(signed)
         if self._remembered is None or kept.position > self._remembered.position:
             self._remembered = kept
         return kept

@@ -1,8 +1,7 @@
 """The notifier: turns changes into firings and firings into notifications. A reactor: it acts on the world, so it is
 never replayed, and doing an entry twice does nothing the second time."""
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID, uuid5
@@ -16,7 +15,7 @@ from commands.monitors import MONITOR
 from commands.streams import load
 from commands.triggers import TRIGGER
 from domain.action import EmailAction
-from domain.event import Event, Metadata, NewEvents, StreamEvent
+from domain.event import Event, Metadata, NewEvents, StreamEvent, personal_fields
 from domain.event_codec import decode_entry
 from domain.log_entry import LogEntry
 from domain.mail import render_subject
@@ -24,35 +23,19 @@ from domain.monitor import ConditionMetAgain, State, StateChanged
 from domain.notification import MailKind, NotificationRequested, notification_id
 from domain.trigger import Occasion, TriggerFired, fire
 from domain.user import EmailVerificationRequested, RegistrationRepeated
-from workers.lifecycle import Stop, run_steps
+from workers.lifecycle import Stop
 from workers.log_reader import LogReader
 from workers.partitions import PartitionLeases
+from workers.reactor import Checkpoints, NotYet, Reactor
 
 log = structlog.get_logger()
 
 CONSUMER = "notifier"
 ATTEMPTS_MAX = 5
-REST_SECONDS = 0.02
-REST_SECONDS_WITHOUT_PARTITIONS = 0.5
-TRIGGERS_REST_SECONDS = 0.005
-TRIGGERS_WAIT_SECONDS_MAX = 1.0
-"""Below the lifetime of a lease, and short enough to notice being asked to stop."""
 
 HANDLED = frozenset(
     event.tag for event in (StateChanged, ConditionMetAgain, EmailVerificationRequested, RegistrationRepeated)
 )
-
-
-class Checkpoints(Protocol):
-    """How far this reactor has come."""
-
-    async def places(self, partitions: Sequence[int]) -> dict[int, int]:
-        """The place in each partition."""
-        ...
-
-    async def move(self, new: Mapping[int, int], *, places: Mapping[int, int], epochs: Mapping[int, int]) -> bool:
-        """Move; whether it was still ours to move."""
-        ...
 
 
 class TriggersOf(Protocol):
@@ -63,12 +46,12 @@ class TriggersOf(Protocol):
         ...
 
 
-class ReadTablesBehind(Exception):
-    """The read tables have not come as far as the change; the batch is handled again."""
+class ReadTablesBehind(NotYet):
+    """The read tables have not come as far as the change."""
 
 
 class Notifier:
-    """One of any number of notifiers; each partition is handled by the one that holds its lease.
+    """One of any number of notifiers.
 
     Two that handle the same entry by accident decide on the same streams, and the loser's append is refused.
     """
@@ -83,60 +66,61 @@ class Notifier:
         *,
         now: Callable[[], datetime],
     ) -> None:
-        self._reader = reader
-        self._checkpoints = checkpoints
-        self._partitions = partitions
+        self._reactor = Reactor(reader, checkpoints, partitions, name=CONSUMER, handles=HANDLED, react=self.react)
         self._store = store
         self._triggers = triggers
         self._now = now
-        self._places: dict[int, int] = {}
 
     async def run(self, stop: Stop) -> None:
         """React until asked to stop, then hand the partitions over."""
-        await run_steps("notifier", self.step, stop)
-        await self._partitions.let_go()
+        await self._reactor.run(stop)
 
     async def step(self) -> float:
         """Handle one batch and move the checkpoints; how many seconds to rest."""
-        if await self._partitions.renew() or self._places.keys() != self._partitions.epochs.keys():
-            self._places = await self._checkpoints.places(list(self._partitions.epochs))
-        if not self._places:
-            return REST_SECONDS_WITHOUT_PARTITIONS
-        entries = await self._reader.read(self._places)
-        if not entries:
-            return REST_SECONDS
-        for entry in entries:
-            if entry.type in HANDLED:
-                await self._react(entry)
-        new = {entry.partition: entry.place for entry in entries}
-        if await self._checkpoints.move(new, places=self._places, epochs=self._partitions.epochs):
-            self._places.update(new)
-        else:
-            log.warning("another notifier moved the checkpoint; reading it again")
-            self._places = await self._checkpoints.places(list(self._partitions.epochs))
-        return 0
+        return await self._reactor.step()
 
-    async def _react(self, entry: LogEntry) -> None:
-        stored = decode_entry(entry)
+    async def react(self, entry: LogEntry) -> None:
+        """Do what an entry asks for; done twice, it changes nothing the second time. Raises `ReadTablesBehind`, and
+        whatever may be wrong with the entry."""
+        if await self._store.is_erased(entry.owner_id):
+            log.info("nothing is done for an erased person", type=entry.type, stream_id=str(entry.stream_id))
+            return
+        stored = await self._opened(entry) if personal_fields(entry.type) else decode_entry(entry)
         match stored.event:
             case StateChanged() | ConditionMetAgain():
                 for trigger_id in await self._triggers_at(entry):
                     await self._fire(trigger_id, stored, stored.event, entry.place)
-            case EmailVerificationRequested(token_id=token_id, email=email):
-                await self._tell(stored, MailKind.VERIFY_EMAIL, email, "Vigil: confirm your address", token_id)
+            case EmailVerificationRequested(token_id=token_id, email=email, expires_at=expires_at):
+                request = NotificationRequested(
+                    kind=MailKind.VERIFY_EMAIL,
+                    to=email,
+                    subject="Vigil: confirm your address",
+                    token_id=token_id,
+                    expires_at=expires_at,
+                    requested_at=self._now(),
+                )
+                await self._tell(stored, request)
             case RegistrationRepeated(email=email):
-                await self._tell(stored, MailKind.ALREADY_REGISTERED, email, "Vigil: you already have an account", None)
+                request = NotificationRequested(
+                    kind=MailKind.ALREADY_REGISTERED,
+                    to=email,
+                    subject="Vigil: you already have an account",
+                    requested_at=self._now(),
+                )
+                await self._tell(stored, request)
             case _:
                 pass
 
+    async def _opened(self, entry: LogEntry) -> StreamEvent:
+        """The event with what its person said, which is sealed in the log."""
+        return (await self._store.load(entry.stream_id, after_version=entry.version - 1))[0]
+
     async def _triggers_at(self, entry: LogEntry) -> list[UUID]:
         """The read tables must have come as far as the change, or a trigger made just before it would be missed."""
-        for _ in range(int(TRIGGERS_WAIT_SECONDS_MAX / TRIGGERS_REST_SECONDS)):
-            found = await self._triggers.of_monitor(entry.stream_id, partition=entry.partition, place=entry.place)
-            if found is not None:
-                return found
-            await asyncio.sleep(TRIGGERS_REST_SECONDS)
-        raise ReadTablesBehind
+        found = await self._triggers.of_monitor(entry.stream_id, partition=entry.partition, place=entry.place)
+        if found is None:
+            raise ReadTablesBehind
+        return found
 
     async def _fire(self, trigger_id: UUID, stored: StreamEvent, occasion: Occasion, place: int) -> None:
         """Decide with the trigger and record its decision together with the notifications it leads to."""
@@ -196,12 +180,9 @@ class Notifier:
             notifications.append(_new(notification_id(firing.firing_id, recipient), stored, 0, [request]))
         return notifications
 
-    async def _tell(self, stored: StreamEvent, kind: MailKind, email: str, subject: str, token_id: UUID | None) -> None:
+    async def _tell(self, stored: StreamEvent, request: NotificationRequested) -> None:
         """An account mail, one for each event that asks for it."""
-        request = NotificationRequested(
-            kind=kind, to=email, subject=subject, token_id=token_id, requested_at=self._now()
-        )
-        new = _new(uuid5(stored.event_id, kind.value), stored, 0, [request])
+        new = _new(uuid5(stored.event_id, request.kind.value), stored, 0, [request])
         try:
             await self._store.append([new], metadata=_because_of(stored))
         except ConcurrentAppend:

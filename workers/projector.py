@@ -5,16 +5,19 @@ from typing import Protocol
 
 import structlog
 
+from domain.crash_points import CrashPoint, reached
 from domain.log_entry import LogEntry
 from projections.projection import CannotApply
 from workers.lifecycle import Stop, run_steps
-from workers.log_reader import LogReader
+from workers.log_reader import LogReader, LogRewound
 from workers.partitions import PartitionLeases
 
 log = structlog.get_logger()
 
 REST_SECONDS_WITHOUT_PARTITIONS = 0.5
 REST_SECONDS_WITHOUT_NEWS = 0.02
+SLICE_ENTRIES_MAX = 2_000
+"""So many entries are applied in one transaction; between two the leases are renewed when it is time."""
 
 
 class ReadTables(Protocol):
@@ -52,7 +55,6 @@ class Projector:
         self._reader = reader
         self._tables = tables
         self._partitions = partitions
-        self._places: dict[int, int] = {}
 
     async def run(self, stop: Stop) -> None:
         """Project until asked to stop, then hand the partitions over."""
@@ -61,25 +63,37 @@ class Projector:
 
     async def step(self) -> float:
         """Project one batch; how many seconds to rest."""
-        if await self._partitions.renew() or self._places.keys() != self._partitions.epochs.keys():
-            self._places = await self._tables.places(list(self._partitions.epochs))
-            log.info("projector owns partitions", partitions=len(self._places))
-        if not self._places:
+        await self._renew()
+        if not self._partitions.places:
             return REST_SECONDS_WITHOUT_PARTITIONS
-        entries = await self._reader.read(self._places)
-        if not entries:
-            return REST_SECONDS_WITHOUT_NEWS
         try:
-            await self._apply(entries)
+            entries = await self._reader.read(self._partitions.places)
+            for start in range(0, len(entries), SLICE_ENTRIES_MAX):
+                if start and await self._renew():
+                    break  # what is left may be somebody else's now
+                await self._apply(entries[start : start + SLICE_ENTRIES_MAX])
+        except LogRewound:
+            self._partitions.doubt_places()
+            raise
         except CheckpointMoved:
+            self._partitions.doubt_places()
             log.warning("another projector moved the checkpoint; reading it again")
-        return 0
+            return 0
+        return 0 if entries else REST_SECONDS_WITHOUT_NEWS
+
+    async def _renew(self) -> bool:
+        """Renew the leases when it is time; whether other partitions are ours now."""
+        changed = await self._partitions.renew(self._tables.places)
+        if changed:
+            log.info("projector owns partitions", partitions=sorted(self._partitions.epochs))
+        return changed
 
     async def _apply(self, entries: Sequence[LogEntry]) -> None:
         """Apply a batch. One that the tables refuse is halved until the entry that they refuse stands alone; that one is
         parked, and everything else goes on."""
+        places, epochs = self._partitions.places, self._partitions.epochs
         try:
-            moved = await self._tables.apply(entries, places=self._places, epochs=self._partitions.epochs)
+            moved = await self._tables.apply(entries, places=places, epochs=epochs)
         except CannotApply as refusal:
             if len(entries) > 1:
                 half = len(entries) // 2
@@ -87,10 +101,8 @@ class Projector:
                 await self._apply(entries[half:])
                 return
             log.exception("event parked", type=entries[0].type, stream_id=str(entries[0].stream_id))
-            moved = await self._tables.park(
-                entries[0], str(refusal), places=self._places, epochs=self._partitions.epochs
-            )
+            moved = await self._tables.park(entries[0], str(refusal), places=places, epochs=epochs)
         if moved is None:
-            self._places = await self._tables.places(list(self._partitions.epochs))
             raise CheckpointMoved
-        self._places.update(moved)
+        reached(CrashPoint.PROJECTOR_AFTER_COMMIT)
+        places.update(moved)

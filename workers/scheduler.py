@@ -6,6 +6,7 @@ from typing import Protocol
 
 import structlog
 
+from domain.crash_points import CrashPoint, reached
 from domain.evaluation import EvaluationJob
 from workers.lifecycle import Stop, run_steps
 
@@ -66,9 +67,11 @@ class Scheduler:
         jobs = await self._due.claim(now=self._now(), lost_after=LOST_AFTER, limit=BATCH_JOBS_MAX)
         if not jobs:
             return REST_SECONDS
+        reached(CrashPoint.SCHEDULER_BEFORE_ENQUEUE)
         try:
             await self._queue.enqueue(jobs)
         except OSError:
             await self._due.give_back(jobs)
             raise
+        reached(CrashPoint.SCHEDULER_AFTER_ENQUEUE)
         return 0.0 if len(jobs) >= BATCH_JOBS_MAX else REST_SECONDS

@@ -64,7 +64,7 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         cure="Check both, and follow the link in the verification mail. Registering the same address again sends a new"
         " one.",
         example="The address or the password is wrong, or the address is not verified yet.",
-        operations=("log_in",),
+        operations=("log_in", "erase_me"),
     ),
     ErrorCode(
         code="SESSION_INVALID",
@@ -80,8 +80,9 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         status=403,
         cause="You are known, but this needs a role you do not have.",
         cure="Ask an administrator of the installation for the role. What belongs to somebody else is answered with 404,"
-        " never with 403.",
-        example="the request is not acceptable",
+        " never with 403. A role counts from the next login on.",
+        example="this needs the role auditor or admin; ask an administrator of the installation",
+        operations=("list_audit_events", "read_audit_stream", "verify_audit_log"),
     ),
     ErrorCode(
         code="REGISTRATION_CLOSED",

@@ -9,11 +9,11 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
-from commands.event_store import ConcurrentAppend
+from commands.event_store import ConcurrentAppend, PersonErased
 from commands.http.body import BodyInvalid
 from commands.http.form import ErrorBody, ErrorDetail, ErrorEnvelope, meta_of
 from commands.identity import InvalidCredentials, RegistrationClosed, SessionInvalid
-from commands.shell import IdempotencyKeyReused, IdempotentReplay
+from commands.shell import IdempotencyKeyReused
 from domain.errors import (
     Conflict,
     InvalidInput,
@@ -71,19 +71,16 @@ def on_rule(request: AnyRequest, error: RuleViolation) -> Failure:
     return answer
 
 
-def on_replay(request: AnyRequest, replay: IdempotentReplay) -> Response[dict[str, Any]]:
-    """The command was carried out before: its first answer again."""
-    first, headers = replay.receipt, {"Idempotency-Replayed": "true"}
-    if "version" in first.answer:
-        headers["ETag"] = f'"{first.answer["version"]}"'
-    if first.status == 201:
-        headers["Location"] = f"{request.url.path.rstrip('/')}/{first.answer['id']}"
-    return Response({"data": first.answer, "meta": meta_of(request)}, status_code=first.status, headers=headers)
-
-
 def on_concurrent_append(request: AnyRequest, _error: ConcurrentAppend) -> Failure:
     """Somebody else kept winning the race for the stream."""
     return failure(request, 409, "VERSION_CONFLICT", "somebody changed this at the same moment; read it and try again")
+
+
+def on_person_erased(request: AnyRequest, _error: PersonErased) -> Failure:
+    """The caller was erased while this request was on its way."""
+    answer = failure(request, 401, "UNAUTHENTICATED", "this account was erased")
+    answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
 
 
 def on_body(request: AnyRequest, error: BodyInvalid) -> Failure:
@@ -156,9 +153,9 @@ def failure(request: AnyRequest, status: int, code: str, message: str, details: 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     RuleViolation: on_rule,
-    IdempotentReplay: on_replay,
     BodyInvalid: on_body,
     ConcurrentAppend: on_concurrent_append,
+    PersonErased: on_person_erased,
     ValidationException: on_validation,
     SerializationException: on_malformed,
     HTTPException: on_http,

@@ -1,16 +1,18 @@
 """What routes that write have in common: idempotency keys, If-Match, and answers a person can read back at once."""
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 import msgspec
 from litestar import Response
 
+from commands.event_store import Receipt
 from commands.http.caller import Caller, header
 from commands.http.form import AnyRequest, Envelope, answer
-from commands.shell import Written
-from domain.errors import InvalidInput, StaleVersion
+from commands.shell import IdempotentReplay, Shell, Written
+from domain.errors import InvalidInput, NotFound, StaleVersion
 from domain.event import Event
 
 COMMAND_ID_CHARS_MAX = 255
@@ -27,6 +29,21 @@ class Versioned(Protocol):
         ...
 
 
+class Placed(Protocol):
+    """What a command led to: the version of a stream."""
+
+    @property
+    def stream_id(self) -> UUID:
+        """The stream."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Its version then."""
+        ...
+
+
+S = TypeVar("S")
 T = TypeVar("T")
 V = TypeVar("V", bound=Versioned)
 E = TypeVar("E", bound=Event)
@@ -81,30 +98,87 @@ def first_of(written: Written[Any], kind: type[E]) -> E:
     return next(event for event in written.events if isinstance(event, kind))
 
 
-def written_answer(
-    request: AnyRequest, shape: T, written: Written[Any], *, position: str | None, status: int
+async def started(
+    request: AnyRequest,
+    command: Awaitable[Written[S]],
+    shape: Callable[[Written[S]], T],
+    projected: Projected,
+    *,
+    status: int = 201,
 ) -> Response[Envelope[T]]:
-    """The answer to a command: what was written, its version as ETag, its place in the log."""
-    headers = {"ETag": f'"{written.version}"'}
-    if position is not None:
-        headers["Vigil-Position"] = position
-    if status == 201:
-        headers["Location"] = f"{request.url.path.rstrip('/')}/{written.stream_id}"
-    return Response(answer(request, shape), status_code=status, headers=headers)
-
-
-def deleted_answer(position: str | None) -> Response[None]:
-    """The answer to a command that leaves nothing to show: only its place in the log."""
-    return Response(None, status_code=204, headers={} if position is None else {"Vigil-Position": position})
-
-
-async def read_back(
-    request: AnyRequest, written: Written[Any], views: Views[V], projected: Projected
-) -> Response[Envelope[V]]:
-    """The thing as a GET tells it, now that the command is done. Raises `TimeoutError` rather than to show it as it was
-    before under the version it has now: whoever changes that again would undo this."""
+    """Carry out a command that starts something, and answer with it as it was written; the first answer again when the
+    command was carried out before."""
+    try:
+        written = await command
+    except IdempotentReplay as replay:
+        return await _again(request, replay.receipt, projected)
     position = await projected.wait_for(written.stream_id, written.version, owner_id=request.user.user_id)
-    shape = await views.find(request.user.user_id, written.stream_id)
-    if shape is None or shape.version < written.version:
+    return _told(request, shape(written), written, position=position, status=status)
+
+
+async def changed(
+    request: AnyRequest,
+    caller: Caller,
+    shell: Shell,
+    command: Awaitable[Written[Any]],
+    views: Views[V],
+    projected: Projected,
+) -> Response[Envelope[V]]:
+    """Carry out a command that changes something, and answer with it as a GET tells it now. The answer is kept before it
+    is given; a command that was carried out before gets it again, or its first one if none was ever given.
+
+    Raises `TimeoutError` rather than to show the thing as it was before under the version it has now: whoever changes
+    that again would undo this. Raises `NotFound` when it was deleted before it could be shown.
+    """
+    place: Placed
+    try:
+        place = await command
+    except IdempotentReplay as replay:
+        if replay.receipt.answer is not None:
+            return await _again(request, replay.receipt, projected)
+        place = replay.receipt
+    position = await projected.wait_for(place.stream_id, place.version, owner_id=caller.user_id)
+    shape = await views.find(caller.user_id, place.stream_id)
+    if shape is None and position is not None:
+        raise NotFound
+    if shape is None or shape.version < place.version:
         raise TimeoutError("the read tables are too far behind to show this")
-    return written_answer(request, shape, written, position=position, status=200)
+    try:
+        await shell.keep_answer(caller, shape)
+    except IdempotentReplay as replay:
+        return await _again(request, replay.receipt, projected)
+    return _told(request, shape, place, position=position, status=200, again=isinstance(place, Receipt))
+
+
+async def deleted(request: AnyRequest, command: Awaitable[Written[Any]], projected: Projected) -> Response[None]:
+    """Carry out a command that leaves nothing to show, and answer with its place in the log only."""
+    place: Placed
+    try:
+        place = await command
+    except IdempotentReplay as replay:
+        place = replay.receipt
+    position = await projected.wait_for(place.stream_id, place.version, owner_id=request.user.user_id)
+    headers = _headers(position=position, again=isinstance(place, Receipt))
+    return Response(None, status_code=204, headers=headers)
+
+
+async def _again(request: AnyRequest, receipt: Receipt, projected: Projected) -> Response[Envelope[Any]]:
+    position = await projected.wait_for(receipt.stream_id, receipt.version, owner_id=request.user.user_id)
+    return _told(request, receipt.answer, receipt, position=position, status=receipt.status, again=True)
+
+
+def _told(
+    request: AnyRequest, data: T, place: Placed, *, position: str | None, status: int, again: bool = False
+) -> Response[Envelope[T]]:
+    """What was written, its version as ETag, its place in the log."""
+    headers = {"ETag": f'"{place.version}"', **_headers(position=position, again=again)}
+    if status == 201:
+        headers["Location"] = f"{request.url.path.rstrip('/')}/{place.stream_id}"
+    return Response(answer(request, data), status_code=status, headers=headers)
+
+
+def _headers(*, position: str | None, again: bool) -> dict[str, str]:
+    return {
+        **({} if position is None else {"Vigil-Position": position}),
+        **({"Idempotency-Replayed": "true"} if again else {}),
+    }

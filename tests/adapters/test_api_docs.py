@@ -23,12 +23,16 @@ from adapters.schema_reading import SCHEMAS, SchemaReader
 from adapters.struct_schemas import DescribedStructs, anonymous_operations, operation_id
 from commands.actions_http import ActionWrites
 from commands.http.error_catalogue import ERROR_CATALOGUE
-from commands.identity_http import IdentityWrites
+from commands.identity_http import AccountWrites, IdentityWrites
 from commands.monitors_http import MonitorWrites
 from commands.triggers_http import TriggerWrites
+from read_api.audit import AuditReads
 
-WRITES = (ActionWrites, IdentityWrites, MonitorWrites, TriggerWrites)
-PARTS = ("identity", "monitors", "actions", "triggers", "projected", "monitor_views", "action_views", "trigger_views")
+ROUTES = (AccountWrites, ActionWrites, IdentityWrites, MonitorWrites, TriggerWrites, AuditReads)
+PARTS = (
+    *("identity", "monitors", "actions", "triggers", "projected", "monitor_views", "action_views", "trigger_views"),
+    *("audit_log", "log_verifier"),
+)
 DOCS = ApiDocs()
 HOSTILE = "<script>alert(1)</script> `<img src=//evil.example>` \"quotes\" & 'ticks' {{ 7 * 7 }}"
 ERRORS_FILE = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -43,7 +47,7 @@ def provider() -> Callable[[], None]:
 @pytest.fixture(scope="module")
 def app() -> Litestar:
     return Litestar(
-        [Router("/api/v1", route_handlers=WRITES)],
+        [Router("/api/v1", route_handlers=ROUTES)],
         dependencies={name: Provide(provider(), sync_to_thread=False) for name in PARTS},
         plugins=[DescribedStructs()],
         openapi_config=OpenAPIConfig(
@@ -93,13 +97,14 @@ def test_every_operation_has_an_anchor_with_its_method_path_and_summary(
     document: dict[str, Any], reference: html.HtmlElement
 ) -> None:
     found = list(operations(document))
-    assert len(found) == 20
+    assert len(found) == 24
     for path, method, operation in found:
         text = in_card(reference, f"op-{operation['operationId']}").text_content()
         assert method.upper() in text
         assert path in text
         assert operation["summary"] in text
-        assert " ".join(operation["description"].replace("`", "").split()) in " ".join(text.split())
+        for paragraph in operation["description"].replace("`", "").split("\n\n"):
+            assert " ".join(paragraph.split()) in " ".join(text.split())
 
 
 def test_every_schema_has_an_anchor_and_so_has_each_of_its_fields(
@@ -204,9 +209,11 @@ def test_an_example_is_a_command_a_shell_can_run(document: dict[str, Any], refer
     for path, method, operation in operations(document):
         command = in_card(reference, f"op-{operation['operationId']}").xpath("string(.//pre)")
         words = shlex.split(command.replace("\\\n", " "))
-        assert words[:3] == ["curl", "-X", method.upper()]
-        assert words[3].startswith("$VIGIL" + path.split("{")[0])
-        assert "{" not in words[3]
+        asked = [] if method == "get" else ["-X", method.upper()]
+        assert words[: 1 + len(asked)] == ["curl", *asked]
+        url = words[1 + len(asked)]
+        assert url.startswith("$VIGIL" + path.split("{")[0])
+        assert "{" not in url
         assert ("-d" in words) == ("requestBody" in operation)
         if "-d" in words:
             assert isinstance(json.loads(words[words.index("-d") + 1]), dict)

@@ -22,11 +22,12 @@ from adapters.schema_reading import SCHEMAS, SchemaReader
 from adapters.struct_schemas import DescribedStructs, anonymous_operations, operation_id
 from commands.actions_http import ActionWrites
 from commands.http.error_catalogue import ERROR_CATALOGUE
-from commands.identity_http import IdentityWrites
+from commands.identity_http import AccountWrites, IdentityWrites
 from commands.monitors_http import MonitorWrites
 from commands.shapes import ScheduleShape, schedule_of
 from commands.triggers_http import TriggerWrites
 from read_api.actions import ActionReads
+from read_api.audit import AuditReads
 from read_api.evaluations import EvaluationReads
 from read_api.health import Health
 from read_api.monitors import MonitorReads
@@ -35,12 +36,14 @@ from read_api.triggers import TriggerReads
 from read_api.users import UserReads
 
 CONTROLLERS: list[type[Controller]] = [
-    *(ActionWrites, IdentityWrites, MonitorWrites, TriggerWrites),
+    *(AccountWrites, ActionWrites, IdentityWrites, MonitorWrites, TriggerWrites),
     *(ActionReads, EvaluationReads, MonitorReads, NotificationReads, TriggerReads, UserReads),
+    AuditReads,
 ]
 PARTS = [
     *("identity", "monitors", "actions", "triggers", "projected", "health"),
     *("monitor_views", "evaluation_views", "action_views", "trigger_views", "notification_views", "user_views"),
+    *("past_monitors", "audit_log", "log_verifier"),
 ]
 
 
@@ -149,17 +152,22 @@ def test_routes_without_a_token_say_so_and_the_others_need_the_bearer(
     }
 
 
-def test_commands_that_create_take_a_key_and_changes_take_a_version(by_id: dict[str, Any]) -> None:
+def test_commands_take_a_key_and_changes_take_a_version(by_id: dict[str, Any]) -> None:
     keyed = {name for name, operation in by_id.items() if "Idempotency-Key" in parameter_names(operation)}
-    assert keyed == {"create_monitor", "create_action", "create_trigger", "evaluate_monitor"}
+    assert keyed == {
+        *("create_monitor", "create_action", "create_trigger", "evaluate_monitor", "pause_monitor", "resume_monitor"),
+        *("replace_monitor", "change_monitor", "replace_action", "replace_trigger", "enable_trigger", "disable_trigger"),
+        *("delete_monitor", "delete_action", "delete_trigger"),
+    }
     versioned = {name for name, operation in by_id.items() if "If-Match" in parameter_names(operation)}
     assert {"replace_monitor", "change_monitor", "pause_monitor", "delete_trigger"} <= versioned
     assert not versioned & {"create_monitor", "evaluate_monitor", "log_in", "list_monitors"}
 
 
 def test_an_answer_to_a_command_promises_its_headers(by_id: dict[str, Any]) -> None:
-    assert set(by_id["create_monitor"]["responses"]["201"]["headers"]) == {"ETag", "Vigil-Position", "Location"}
-    assert set(by_id["change_monitor"]["responses"]["200"]["headers"]) == {"ETag", "Vigil-Position"}
+    written = {"ETag", "Vigil-Position", "Idempotency-Replayed"}
+    assert set(by_id["create_monitor"]["responses"]["201"]["headers"]) == {*written, "Location"}
+    assert set(by_id["change_monitor"]["responses"]["200"]["headers"]) == written
     assert "ETag" not in by_id["register"]["responses"]["201"].get("headers", {})
     assert "ETag" not in by_id["list_monitors"]["responses"]["200"].get("headers", {})
 

@@ -13,7 +13,7 @@ from bootstrap.parts import Endpoints, Parts, open_parts
 from bootstrap.roles import running
 from bootstrap.settings import read_settings
 from tests.api.people import Installation, Person
-from tests.conftest import database_url
+from tests.conftest import as_application, database_url
 from workers.lifecycle import Stop
 
 SECRET = b"a secret of an installation in tests"
@@ -50,7 +50,10 @@ async def vigil(database: str, redis_server: str, folder: Path) -> AsyncIterator
         log_level="error",
     )
     endpoints = Endpoints(
-        database_url=database, redis_url=redis_server, smtp_url="smtp://127.0.0.1:25", public_url="http://vigil.test"
+        database_url=as_application(database),
+        redis_url=redis_server,
+        smtp_url="smtp://127.0.0.1:25",
+        public_url="http://vigil.test",
     )
     async with (
         open_parts(settings, endpoints, SECRET) as opened,

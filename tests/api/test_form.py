@@ -6,8 +6,10 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 
+from commands.http.caller import key_in_events
 from commands.http.error_catalogue import ERROR_CATALOGUE
 from tests.api.people import Installation, Json, Person, wish
 
@@ -174,7 +176,10 @@ async def test_the_ids_of_a_request_are_in_the_metadata_of_what_it_led_to(ada: P
     made = await ada.gets("POST", "/monitors", wish(), expect=201, headers=headers)
     (stored,) = await ada.installation.parts.store.load(UUID(made["id"]))
     metadata = stored.metadata
-    assert (str(metadata.correlation_id), metadata.command_id) == (correlation, "create-1")
+    assert (str(metadata.correlation_id), metadata.command_id) == (
+        correlation,
+        key_in_events(ada.user_id, "create-1"),
+    )
     assert (metadata.actor, metadata.traceparent) == (str(ada.user_id), parent)
 
 
@@ -217,16 +222,17 @@ async def test_the_document_and_the_health_of_the_installation_need_no_token(ins
     assert live.json()["status"] == "live"
 
 
-async def test_a_defect_of_ours_shows_nothing_of_the_inside(installation: Installation, ada: Person) -> None:
+async def test_a_defect_of_ours_shows_nothing_of_the_inside(
+    installation: Installation, ada: Person, module_database: str
+) -> None:
     """A table that is not there: whatever breaks, the answer says no more than that, and how to tell us."""
     monitor = await ada.monitor()
-    async with installation.parts.pool.connection() as connection:
-        await connection.execute("alter table read_model.monitors rename to monitors_away")
-    try:
-        response = await ada.asks("GET", f"/monitors/{monitor['id']}")
-    finally:
-        async with installation.parts.pool.connection() as connection:
-            await connection.execute("alter table read_model.monitors_away rename to monitors")
+    with psycopg.connect(module_database, autocommit=True) as owner:
+        owner.execute("alter table read_model.monitors rename to monitors_away")
+        try:
+            response = await ada.asks("GET", f"/monitors/{monitor['id']}")
+        finally:
+            owner.execute("alter table read_model.monitors_away rename to monitors")
     assert response.status_code == 500
     error = error_of(response)
     assert error["code"] == "INTERNAL_ERROR"

@@ -104,6 +104,7 @@ async def owner_of_everything(installation: Installation) -> Owner:
             "trigger_id": trigger["id"],
             "notification_id": str(notification_id),
             "name": "price",
+            "stream": monitor["id"],
         },
     )
 

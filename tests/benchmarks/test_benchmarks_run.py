@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from benchmarks import append, path, project
+from benchmarks import append, loading, path, project
 from benchmarks.filling import crowd, people_for
 from benchmarks.machine import describe
 from benchmarks.report import Quantiles, quantiles
@@ -68,6 +68,17 @@ def test_project_counts_every_event(servers: Servers, tmp_path: Path, rebuild: i
     for name in ("stored_per_second", "sequenced_per_second", "projected_per_second"):
         assert figures[name] > 0
     assert figures["memory_peak_mib"] >= figures["memory_before_mib"] > 0
+
+
+def test_loading_measures_each_stream_whole_and_from_a_snapshot(servers: Servers, tmp_path: Path) -> None:
+    loading.run(servers, events=(10, 500), others=100, rounds=1, json=tmp_path / "loading.json")
+    figures = read(tmp_path / "loading.json")
+    short, long = figures["streams"]
+    assert (short["events"], long["events"]) == (10, 500)
+    assert (short["taking"], short["from_oldest_snapshot"]) == (None, None), "too short for a snapshot"
+    assert min(long["whole"], long["from_snapshot"], long["from_oldest_snapshot"], long["taking"]) > 0
+    assert figures["others"] >= 100
+    assert figures["snapshot_bytes"] > 0
 
 
 def test_the_servers_of_a_benchmark_are_durable_and_leave_nothing_behind() -> None:

@@ -17,16 +17,21 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from tests.conftest import as_application
+
 COMMAND = [sys.executable, "-c", "from cli.main import main; main()"]
 SECONDS_MAX = 60
+WRAPPING_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
 def vigil(*arguments: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end. `given` is its standard input, `settings` are VIGIL_ variables without their prefix."""
+    """Run a command to its end. `given` is its standard input, `settings` are VIGIL_ variables without their prefix. Without
+    a data folder, where it is kept otherwise, all commands get the same wrapping key."""
+    key = {} if "data_dir" in settings else {"VIGIL_WRAPPING_KEYS": WRAPPING_KEY}
     with tempfile.TemporaryDirectory() as nowhere:
         return subprocess.run(
             [*COMMAND, *arguments],
-            env=environment(**{"VIGIL_DATA_DIR": f"{nowhere}/none", **prefixed(settings)}),
+            env=environment(**{"VIGIL_DATA_DIR": f"{nowhere}/none", **key, **prefixed(settings)}),
             cwd=nowhere,
             input=given,
             capture_output=True,
@@ -37,6 +42,10 @@ def vigil(*arguments: str, given: str = "", **settings: str) -> subprocess.Compl
 
 
 def prefixed(settings: dict[str, str]) -> dict[str, str]:
+    """As variables. Of a database that is given by its owner's URL, the command gets that of the application too."""
+    if "database_url" in settings and "database_owner_url" not in settings:
+        url = settings["database_url"]
+        settings = {**settings, "database_url": as_application(url), "database_owner_url": url}
     return {f"VIGIL_{name.upper()}": value for name, value in settings.items()}
 
 

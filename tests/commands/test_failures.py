@@ -12,11 +12,10 @@ from litestar.params import FromPath
 from litestar.types import Message, Receive, Scope, Send
 from uuid_utils.compat import uuid7
 
-from commands.event_store import ConcurrentAppend, Receipt
+from commands.event_store import ConcurrentAppend
 from commands.http.failures import EXCEPTION_HANDLERS
 from commands.http.request import RequestIds
 from commands.identity import SessionInvalid
-from commands.shell import IdempotentReplay
 from domain.errors import Conflict, DuplicateName, InvalidInput, NotFound
 
 FAILURES: dict[str, Exception] = {
@@ -34,8 +33,6 @@ FAILURES: dict[str, Exception] = {
     "forbidden": HTTPException("not for you", status_code=403),
     "parameter": ValidationException(extra=[{"key": "limit", "message": "expected `int`", "source": "query"}]),
     "parameters": ValidationException(extra={"limit": "expected `int`"}),
-    "replay": IdempotentReplay(Receipt(b"", 202, {"id": "1"})),
-    "created": IdempotentReplay(Receipt(b"", 201, {"id": "1", "version": 1})),
 }
 
 
@@ -87,16 +84,6 @@ async def test_who_may_come_again_is_told_when_and_who_may_log_in_is_told_how(cl
     assert (await client.get("/raise/no-answer")).headers["Retry-After"] == "2"
     assert (await client.get("/raise/session")).headers["WWW-Authenticate"] == "Bearer"
     assert (await client.get("/raise/teapot")).headers["X-Kept"] == "yes"
-
-
-async def test_a_repeated_command_is_answered_as_the_first_was(client: httpx.AsyncClient) -> None:
-    replayed = await client.get("/raise/replay")
-    assert (replayed.status_code, replayed.json()["data"]) == (202, {"id": "1"})
-    assert replayed.headers["Idempotency-Replayed"] == "true"
-    assert not {"ETag", "Location"} & {name.title() for name in replayed.headers}
-    created = await client.get("/raise/created")
-    assert created.status_code == 201
-    assert (created.headers["ETag"], created.headers["Location"]) == ('"1"', "/raise/created/1")
 
 
 async def test_what_is_no_request_passes_untouched() -> None:

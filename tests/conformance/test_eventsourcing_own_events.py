@@ -20,20 +20,23 @@ from eventsourcing.persistence import (
 from eventsourcing.utils import resolve_topic
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw, json
 from uuid_utils.compat import uuid7
 
 from adapters.eventsourcing_connection import Access, Connection, StoreConnections
 from adapters.eventsourcing_mapper import VigilEvent
 from adapters.eventsourcing_recorders import VigilApplicationRecorder
-from adapters.eventsourcing_rows import FOREIGN_PREFIX, Row, own_topic, rows_of, stored_event, topic_of
+from adapters.eventsourcing_rows import FOREIGN_PREFIX, OwnState, Row, own_topic, rows_of, stored_event, topic_of
 from adapters.eventsourcing_subscription import BATCH_NOTIFICATIONS_MAX
 from adapters.eventsourcing_tracking import VigilProcessRecorder
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_log import PostgresLog, link
 from adapters.postgres_pool import Pool
 from domain.event import Metadata, NewEvents, event_types
+from domain.notification import NotificationRequested
 from domain.user import RoleGranted
 from tests.conftest import AT
+from tests.golden.record import golden_of
 
 GRANTED = RoleGranted(role="member", granted_at=AT)
 
@@ -282,6 +285,25 @@ def test_a_subscription_yields_every_event_of_more_than_a_batch(app: Application
     app.recorder.insert_events([foreign(version, stream_id) for version in range(1, count + 1)])
     with app.recorder.subscribe() as subscription:
         assert [next(subscription).id for _ in range(count)] == list(range(1, count + 1))
+
+
+def test_an_event_of_an_older_version_is_selected_by_its_present_topic_and_read_in_it(app: Application[UUID]) -> None:
+    tag, stream_id = NotificationRequested.tag, uuid7()
+    state = OwnState(
+        owner_id=stream_id,
+        event_id=uuid7(),
+        recorded_at=AT,
+        metadata=Raw(b'{"correlation_id":"01a1f896-d3a0-7618-bb74-86834748cbf7","actor":"test"}'),
+        data=Raw(golden_of(tag, 1)[1]),
+    )
+    app.recorder.insert_events([StoredEvent(stream_id, 1, f"{tag}@1", json.encode(state))])
+    (found,) = app.recorder.select_notifications(start=1, limit=10, topics=[topic_of(NotificationRequested)])
+    event = app.mapper.to_domain_event(found)
+    assert found.topic == f"{tag}@1"
+    assert isinstance(event, VigilEvent)
+    assert isinstance(event.event, NotificationRequested)
+    assert event.event.expires_at is not None
+    assert resolve_topic(found.topic) is NotificationRequested
 
 
 def test_every_tag_of_vigils_is_a_topic_and_none_looks_foreign() -> None:

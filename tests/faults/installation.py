@@ -14,10 +14,11 @@ import redis as sync_redis
 from adapters.embedded_redis import EmbeddedRedis
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_pool import Pool
-from adapters.postgres_read_tables import PostgresReadTables
-from adapters.postgres_rebuild import LIVE, SHADOW, Rebuild
+from adapters.postgres_read_tables import LIVE, OpenEntries, PostgresReadTables, as_they_are
+from adapters.postgres_rebuild import SHADOW, Rebuild
 from domain.log_entry import PARTITIONS
 from projections.core import CORE
+from tests.conftest import as_application
 from tests.projections.test_core_projection import dump
 
 CONVERGES_WITHIN_SECONDS = 60
@@ -33,7 +34,8 @@ class Installation:
         self._environment = {
             **os.environ,  # noqa: TID251  what the child needs of ours
             "VIGIL_DATA_DIR": str(data_dir),
-            "VIGIL_DATABASE_URL": database,
+            "VIGIL_DATABASE_URL": as_application(database),
+            "VIGIL_DATABASE_OWNER_URL": database,
             "VIGIL_REDIS_URL": self.redis_url,
             "VIGIL_SECRET_KEY": "a secret for tests that is long enough",
             "VIGIL_LOG_LEVEL": "warning",
@@ -146,9 +148,9 @@ async def check_log(pool: Pool) -> None:
         assert [entry.place for entry in entries] == list(range(1, head + 1))
 
 
-async def check_read_tables(pool: Pool) -> None:
+async def check_read_tables(pool: Pool, *, open_entries: OpenEntries = as_they_are) -> None:
     """The live tables equal a rebuild from nothing."""
-    async for _ in Rebuild(pool, CORE, PostgresLog(pool)).run(switch=False):
+    async for _ in Rebuild(pool, CORE, PostgresLog(pool), open_entries=open_entries).run(switch=False):
         pass
     async with pool.connection() as connection:
         live, rebuilt = await dump(connection, LIVE), await dump(connection, SHADOW)

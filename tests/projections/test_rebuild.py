@@ -8,11 +8,12 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from adapters.postgres_event_store import PostgresEventStore
+from adapters.postgres_exchange import PREVIOUS
 from adapters.postgres_leases import PostgresLeases
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_pool import Pool
-from adapters.postgres_read_tables import PostgresReadTables
-from adapters.postgres_rebuild import LIVE, PREVIOUS, SHADOW, Rebuild
+from adapters.postgres_read_tables import LIVE, PostgresReadTables
+from adapters.postgres_rebuild import SHADOW, Rebuild
 from benchmarks.history import History
 from domain.event import Metadata, NewEvents
 from domain.event_codec import decode_entry

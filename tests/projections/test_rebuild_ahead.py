@@ -4,7 +4,8 @@ import pytest
 
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_pool import Pool
-from adapters.postgres_rebuild import LIVE, Rebuild
+from adapters.postgres_read_tables import LIVE
+from adapters.postgres_rebuild import Rebuild
 from benchmarks.history import History
 from projections.core import CORE
 from tests.projections.test_rebuild import append_all, dumped, project_all, sequence_all

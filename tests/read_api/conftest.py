@@ -6,33 +6,42 @@ from uuid import UUID
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 from uuid_utils.compat import uuid7
 
+from adapters.log_signatures import PublicKeys, SigningKey
+from adapters.postgres_audit import PostgresLogVerifier
+from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_pool import Pool
 from commands.http.caller import BearerAuthentication, Principal, TokenInvalid
 from commands.http.failures import EXCEPTION_HANDLERS
 from commands.http.request import BodyKeepingRequest, RequestIds
 from read_api.actions import ActionReads, ActionViews
+from read_api.audit import AuditReads
+from read_api.audit_log import AuditLog
 from read_api.evaluations import EvaluationReads, EvaluationViews
 from read_api.freshness import fresh_reads
 from read_api.monitors import MonitorReads, MonitorViews
 from read_api.notifications import NotificationReads, NotificationViews
+from read_api.past_monitors import PastMonitors
 from read_api.triggers import TriggerReads, TriggerViews
 from read_api.users import UserReads, UserViews
 from tests.read_api.world import World
 
 FRESH_WAIT_SECONDS = 0.3
+SIGNING = SigningKey(Ed25519PrivateKey.from_private_bytes(b"a key that signs heads in tests!"))
 
 
 class IdTokens:
-    """Takes a person's id for their token."""
+    """Takes a person's id for their token, with another role behind it if they have one: `<id>+auditor`."""
 
     def read(self, token: str) -> Principal:
+        user_id, _, role = token.partition("+")
         try:
-            return Principal(user_id=UUID(token), roles=frozenset({"member"}))
+            return Principal(user_id=UUID(user_id), roles=frozenset({"member", role} - {""}))
         except ValueError:
             raise TokenInvalid from None
 
@@ -49,7 +58,8 @@ def world(pool: Pool) -> World:
 @pytest.fixture
 def app(pool: Pool) -> Litestar:
     fresh = fresh_reads(pool, wait_seconds=FRESH_WAIT_SECONDS)
-    reads = [MonitorReads, EvaluationReads, ActionReads, TriggerReads, NotificationReads, UserReads]
+    reads = [MonitorReads, EvaluationReads, ActionReads, TriggerReads, NotificationReads, UserReads, AuditReads]
+    store = PostgresEventStore(pool, new_id=uuid7)
     return Litestar(
         route_handlers=[Router(path="/api/v1", route_handlers=reads, guards=[fresh])],
         middleware=[
@@ -63,6 +73,9 @@ def app(pool: Pool) -> Litestar:
             "trigger_views": given(TriggerViews(pool)),
             "notification_views": given(NotificationViews(pool)),
             "user_views": given(UserViews(pool)),
+            "past_monitors": given(PastMonitors(pool, store)),
+            "audit_log": given(AuditLog(pool, store)),
+            "log_verifier": given(PostgresLogVerifier(pool, lambda: PublicKeys([SIGNING.public]))),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=BodyKeepingRequest,
@@ -81,9 +94,9 @@ async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
 class Reader:
     """A person asking the API."""
 
-    def __init__(self, client: httpx.AsyncClient, user_id: UUID) -> None:
+    def __init__(self, client: httpx.AsyncClient, user_id: UUID, *, role: str | None = None) -> None:
         self._client = client
-        self._authorization = f"Bearer {user_id}"
+        self._authorization = f"Bearer {user_id}" if role is None else f"Bearer {user_id}+{role}"
 
     async def answer(self, path: str, *, headers: dict[str, str] | None = None, **parameters: Any) -> Any:  # noqa: ANN401
         """The response to GET /api/v1 `path`; `from_` is sent as `from`."""
@@ -112,6 +125,11 @@ class Reader:
         error = await self.refusal(path, 400, **parameters)
         assert error["code"] == "VALIDATION_ERROR"
         return str(error["details"][0]["field"])
+
+
+@pytest.fixture
+def auditor(client: httpx.AsyncClient) -> Reader:
+    return Reader(client, uuid7(), role="auditor")
 
 
 @pytest.fixture

@@ -140,15 +140,18 @@ async def test_redis_takes_only_entries_that_follow(pool: Pool, client: redis.Re
         await store.append([granted(uuid7(), str(i), owner_id=owner)], metadata=metadata())
     entries = await sequence_all(log)
     partition = entries[0].partition
-    assert await tail.publish(partition, entries[:3]) is None
-    assert await tail.publish(partition, entries[:3]) == 3
-    assert await tail.publish(partition, entries[4:]) == 3
-    assert await tail.publish(partition, entries[3:]) is None
+    other = msgspec.structs.replace(entries[2], data='{"of": "another history"}')
+    assert await tail.publish(partition, entries[:3], after=None)
+    assert not await tail.publish(partition, entries[:3], after=None)
+    assert not await tail.publish(partition, entries[4:], after=entries[3])
+    assert not await tail.publish(partition, entries[3:], after=other)
+    assert await tail.publish(partition, entries[3:], after=entries[2])
     assert await tail.read({partition: 0}, limit=100, block_ms=1) == entries
     assert await tail.read({partition: 4}, limit=100, block_ms=1) == entries[4:]
+    assert await tail.last(partition) == entries[-1]
     await client.flushall()
-    assert await tail.last_place(partition) is None
-    assert await tail.publish(partition, entries[5:]) is None
+    assert await tail.last(partition) is None
+    assert await tail.publish(partition, entries[5:], after=entries[4])
     await client.aclose()
 
 

@@ -1,9 +1,10 @@
 """Reading the log for people and programs: every window, every order, nothing left out."""
 
-from datetime import timedelta
+from pathlib import Path
 
 from uuid_utils.compat import uuid7
 
+from adapters.postgres_archive import PostgresArchive
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_log_export import WINDOW_POSITIONS, PostgresLogExport
@@ -30,10 +31,10 @@ async def sequence(pool: Pool) -> None:
         pass
 
 
-async def test_the_whole_log_comes_in_its_order_through_several_windows(pool: Pool) -> None:
+async def test_the_whole_log_comes_in_its_order_through_several_windows(pool: Pool, tmp_path: Path) -> None:
     await append(pool, VERIFIED, *[GRANTED] * (COUNT - 1))
     await sequence(pool)
-    log = PostgresLogExport(pool)
+    log = PostgresLogExport(pool, PostgresArchive(pool, tmp_path))
     assert await log.head() == COUNT
     positions = [event.position async for event in log.read(after=0, until=COUNT)]
     assert positions == [str(position) for position in range(1, COUNT + 1)]
@@ -43,10 +44,10 @@ async def test_the_whole_log_comes_in_its_order_through_several_windows(pool: Po
     assert await log.newest(0, until=COUNT) == []
 
 
-async def test_one_type_is_found_however_far_back_it_lies(pool: Pool) -> None:
+async def test_one_type_is_found_however_far_back_it_lies(pool: Pool, tmp_path: Path) -> None:
     await append(pool, VERIFIED, *[GRANTED] * (COUNT - 1))
     await sequence(pool)
-    log = PostgresLogExport(pool)
+    log = PostgresLogExport(pool, PostgresArchive(pool, tmp_path))
     (found,) = await log.newest(5, until=COUNT, types=["user.email_verified"])
     assert (found.position, found.version) == ("1", 1)
     assert bytes(found.data) == b'{"email": "ada@example.org", "verified_at": "2026-01-01T00:00:00Z"}'
@@ -54,21 +55,8 @@ async def test_one_type_is_found_however_far_back_it_lies(pool: Pool) -> None:
     assert await log.newest(5, until=COUNT, types=["no.such"]) == []
 
 
-async def test_a_stream_is_read_before_it_has_positions_and_as_of_a_moment(pool: Pool) -> None:
-    stream_id = (await append(pool, VERIFIED, GRANTED)).stream_id
-    log = PostgresLogExport(pool)
-    before = await log.stream(stream_id)
-    assert [(event.version, event.position) for event in before] == [(1, None), (2, None)]
-    await sequence(pool)
-    assert [event.position for event in await log.stream(stream_id)] == ["1", "2"]
-    first = before[0].recorded_at
-    assert await log.stream(stream_id, as_of=first - timedelta(microseconds=1)) == []
-    assert (await log.stream(stream_id, as_of=first))[0].version == 1
-    assert await log.stream(uuid7()) == []
-
-
-async def test_an_empty_log_has_a_head_of_nothing(pool: Pool) -> None:
-    log = PostgresLogExport(pool)
+async def test_an_empty_log_has_a_head_of_nothing(pool: Pool, tmp_path: Path) -> None:
+    log = PostgresLogExport(pool, PostgresArchive(pool, tmp_path))
     assert await log.head() == 0
     assert await log.newest(10, until=0) == []
     assert await log.names() == {}

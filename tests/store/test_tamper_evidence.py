@@ -113,6 +113,7 @@ def rehash(database: str, *, after: int) -> None:
     """Compute the hashes after a position again, as anybody can who can read this program."""
     with psycopg.connect(database) as connection:
         connection.execute("set timezone = 'UTC'")
+        connection.execute("set session_replication_role = replica")
         from adapters import postgres_log_proof  # noqa: PLC0415  its statement is not public
         from domain.log_entry import LogEntry  # noqa: PLC0415
 

@@ -12,14 +12,13 @@ from redis.backoff import NoBackoff
 from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.network_guard import NetworkGuard
 from adapters.postgres_pool import Pool, open_pool
-from tests.conftest import database_url
+from tests.conftest import as_application, database_url
 from tests.workers.world import Clock, Page, Ticks, World
 
 _TABLES = (
-    "event",
-    "event_log",
     "lease",
     "checkpoint",
+    "parked",
     "schedule",
     "evaluation_request",
     "source_memory",
@@ -44,14 +43,25 @@ def workers_database(postgres_url: str, template_database: str) -> Iterator[str]
 
 @pytest.fixture(scope="session")
 async def workers_pool(workers_database: str) -> AsyncIterator[Pool]:
-    async with open_pool(workers_database, size_min=4, size_max=12) as opened:
+    async with open_pool(as_application(workers_database), size_min=4, size_max=12) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def owner_pool(workers_database: str) -> AsyncIterator[Pool]:
+    """Connections that may do what the workers may not."""
+    async with open_pool(workers_database, size_max=2) as opened:
         yield opened
 
 
 @pytest.fixture
-async def pool(workers_pool: Pool) -> Pool:
-    """Connections to an empty, migrated database."""
-    async with workers_pool.connection() as connection, connection.transaction():
+async def pool(workers_pool: Pool, owner_pool: Pool) -> Pool:
+    """Connections to an empty, migrated database, as the workers have them."""
+    async with owner_pool.connection() as connection, connection.transaction():
+        await connection.execute("set local session_replication_role = replica")
+        await connection.execute("delete from event")
+        await connection.execute("delete from event_log")
+        await connection.execute("set local session_replication_role = origin")
         for table in _TABLES:
             await connection.execute(sql.SQL("delete from {}").format(sql.Identifier(table)))
         await connection.execute(_LOG_BEGINS)
@@ -69,8 +79,8 @@ def ticks() -> Ticks:
 
 
 @pytest.fixture
-async def world(pool: Pool, clock: Clock) -> World:
-    return World(pool, clock)
+async def world(pool: Pool, owner_pool: Pool, clock: Clock) -> World:
+    return World(pool, owner_pool, clock)
 
 
 @pytest.fixture

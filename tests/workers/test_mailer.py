@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -247,7 +247,12 @@ async def test_a_verification_mail_carries_the_link_of_its_token(
 ) -> None:
     notification, token_id = uuid7(), uuid7()
     requested = NotificationRequested(
-        kind=MailKind.VERIFY_EMAIL, to=ADA, subject="Confirm", token_id=token_id, requested_at=AT
+        kind=MailKind.VERIFY_EMAIL,
+        to=ADA,
+        subject="Confirm",
+        token_id=token_id,
+        expires_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+        requested_at=AT,
     )
     await world.append(owner, notification, requested)
     await delivery.deliver(notification)
@@ -255,6 +260,7 @@ async def test_a_verification_mail_carries_the_link_of_its_token(
     assert body is not None
     token = LINKS.make("verify-email", owner, token_id)
     assert f"{PUBLIC_URL}/api/v1/auth/verify-email?token={token}" in body.get_content()
+    assert "2 January 2026, 03:04 (UTC)" in body.get_content()
 
 
 async def test_the_owner_of_an_account_is_told_that_somebody_tried_to_register_it(
@@ -441,7 +447,7 @@ async def test_a_mail_that_cannot_be_built_is_tried_again_and_then_given_up(
 async def test_a_mail_whose_reader_cannot_be_read_is_tried_again_and_then_given_up(
     world: World, delivery: Delivery, server: MailServer, alert: UUID, owner: UUID, clock: Clock
 ) -> None:
-    await world.execute("update event set type_version = 99 where stream_id = %s", owner)  # written by a later version
+    await world.tamper("update event set type_version = 99 where stream_id = %s", owner)  # written by a later version
     assert len(await attempts_until_given_up(world, delivery, alert, clock)) == ATTEMPTS_MAX - 1
     assert server.mails == []
 
@@ -577,13 +583,13 @@ async def test_a_mailer_with_its_hands_full_waits_for_one_to_end(
 async def test_a_delivery_that_cannot_be_recorded_is_tried_again_when_its_claim_has_ended(
     world: World, mailer: Mailer, server: MailServer, alert: UUID, clock: Clock
 ) -> None:
-    await world.execute("update event set type_version = 99 where stream_id = %s", alert)  # written by a later version
+    await world.tamper("update event set type_version = 99 where stream_id = %s", alert)  # written by a later version
     with capture_logs() as logged:
         await mailer.step()
         await finished(mailer)
     assert [one["notification_id"] for one in logged if one["event"] == "delivery not recorded"] == [str(alert)]
     assert await claims(world) == 1
-    await world.execute("update event set type_version = 1 where stream_id = %s", alert)
+    await world.tamper("update event set type_version = 1 where stream_id = %s", alert)
     await mailer.step()
     await finished(mailer)
     assert server.mails == []

@@ -1,10 +1,11 @@
 """The notifier: each change sets off what waits for it, once, however often it is seen."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from uuid import UUID
 
+import psycopg
 import pytest
 import redis.asyncio as redis
 from uuid_utils.compat import uuid7
@@ -12,11 +13,12 @@ from uuid_utils.compat import uuid7
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_leases import PostgresLeases
 from adapters.postgres_outbox import PostgresTriggers
-from adapters.postgres_read_tables import PostgresCheckpoints
+from adapters.postgres_parking import PostgresParking
 from adapters.redis_log import RedisLog
 from commands.event_store import Companion, ConcurrentAppend, EventStore
 from domain.action import ActionDeleted
-from domain.event import Metadata, NewEvents
+from domain.event import Metadata, NewEvents, StreamEvent
+from domain.log_entry import partition_of
 from domain.monitor import State
 from domain.notification import MailKind, NotificationRequested, notification_id
 from domain.trigger import (
@@ -33,15 +35,15 @@ from tests.conftest import AT
 from tests.workers.test_relay import EXPIRE
 from tests.workers.world import ADA, Clock, RestlessStop, Ticks, World, plan
 from workers.log_reader import LogReader
-from workers.notifier import (
-    CONSUMER,
-    REST_SECONDS,
-    REST_SECONDS_WITHOUT_PARTITIONS,
-    Checkpoints,
-    Notifier,
-    ReadTablesBehind,
-)
+from workers.notifier import CONSUMER, Notifier
 from workers.partitions import RENEWAL_SECONDS, PartitionLeases
+from workers.reactor import (
+    REST_SECONDS,
+    REST_SECONDS_WHILE_WAITING,
+    REST_SECONDS_WITHOUT_PARTITIONS,
+    TRIES_MAX,
+    Checkpoints,
+)
 
 FROM_THE_START = "update checkpoint set position = 0, epoch = 0 where consumer = 'notifier'"
 
@@ -56,15 +58,20 @@ class House:
         self._client, self._ticks = client, ticks
 
     def notifier(
-        self, holder: str = "one", *, store: EventStore | None = None, checkpoints: Checkpoints | None = None
+        self,
+        holder: str = "one",
+        *,
+        store: EventStore | None = None,
+        checkpoints: Checkpoints | None = None,
+        triggers: PostgresTriggers | None = None,
     ) -> Notifier:
         pool = self.world.pool
         return Notifier(
             LogReader(RedisLog(self._client, namespace="t"), self.world.log, monotonic=self._ticks),
-            checkpoints or PostgresCheckpoints(pool, CONSUMER),
+            checkpoints or PostgresParking(pool, CONSUMER),
             PartitionLeases(PostgresLeases(pool), consumer=CONSUMER, holder=holder, monotonic=self._ticks),
             store or self.world.store,
-            PostgresTriggers(pool),
+            triggers or PostgresTriggers(pool),
             now=self.world.clock,
         )
 
@@ -75,7 +82,7 @@ class House:
         while await handles.step() == 0:
             pass
         if notifier is None:
-            await handles._partitions.let_go()
+            await handles._reactor._partitions.let_go()
 
     async def trigger(
         self,
@@ -194,14 +201,13 @@ async def test_a_trigger_made_just_before_the_change_is_not_missed_while_the_rea
 async def test_read_tables_that_do_not_come_leave_the_change_unhandled(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.notifier.TRIGGERS_WAIT_SECONDS_MAX", 0.01)
+    monkeypatch.setattr("workers.reactor.WAIT_SECONDS_MAX", 0.01)
     notifier = house.notifier()
     await house.react(notifier)
     await house.trigger()
     await house.change()
     await house.world.sequence()
-    with pytest.raises(ReadTablesBehind):
-        await notifier.step()
+    assert await notifier.step() == REST_SECONDS_WHILE_WAITING
     assert await house.fired() == 0
     await house.react(notifier)
     assert await house.fired() == 1
@@ -231,7 +237,7 @@ async def test_a_deleted_trigger_and_one_of_another_monitor_stay_silent(house: H
 async def test_a_trigger_that_only_the_read_tables_know_stays_silent(house: House) -> None:
     trigger = await house.trigger()
     await house.react()
-    await house.world.execute("delete from event where stream_id = %s", trigger)
+    await house.world.tamper("delete from event where stream_id = %s", trigger)
     await house.change()
     await house.react()
     assert await house.world.streams_with(TriggerSuppressed) == []
@@ -359,6 +365,9 @@ async def test_account_mails_are_asked_for_once_however_often_the_event_is_seen(
     asked = {one.kind: one for one in await house.asked()}
     assert len(await house.asked()) == 2
     assert (asked[MailKind.VERIFY_EMAIL].to, asked[MailKind.VERIFY_EMAIL].token_id) == (ADA, token)
+    assert asked[MailKind.VERIFY_EMAIL].expires_at == AT + timedelta(hours=24), (
+        "as the link does, however late the mail"
+    )
     assert (asked[MailKind.ALREADY_REGISTERED].to, asked[MailKind.ALREADY_REGISTERED].token_id) == (ADA, None)
 
 
@@ -409,7 +418,7 @@ async def test_a_notifier_that_always_loses_gives_up_and_handles_the_change_agai
 async def test_events_that_concern_nobody_only_move_the_checkpoint(house: House) -> None:
     await house.world.notes(house.owner, 3)
     entries = await house.world.sequence()
-    await house.notifier()._react(entries[-1])
+    await house.notifier().react(entries[-1])
     await house.react()
     assert await house.asked() == []
     head = sum(await house.world.log.places())
@@ -432,7 +441,7 @@ async def test_a_checkpoint_that_somebody_else_moved_is_read_again(house: House)
     assert await house.fired() == 1
 
 
-class AwayAtFirst(PostgresCheckpoints):
+class AwayAtFirst(PostgresParking):
     """Checkpoints whose database does not answer the first question."""
 
     asked = 0
@@ -469,4 +478,215 @@ async def test_a_notifier_that_stops_hands_its_partitions_over_at_once(house: Ho
     await house.trigger()
     await house.change()
     await house.react(house.notifier("two"))
+    assert await house.fired() == 1
+
+
+class Poisoned(PostgresEventStore):
+    """A store in which a stream cannot be read, for this reason."""
+
+    def __init__(self, world: World, stream: UUID, error: Exception) -> None:
+        super().__init__(world.pool, new_id=uuid7)
+        self._stream = stream
+        self.error: Exception | None = error
+        self.tries = 0
+
+    async def load(self, stream_id: UUID, *, after_version: int = 0) -> list[StreamEvent]:
+        if stream_id == self._stream and self.error is not None:
+            self.tries += 1
+            raise self.error
+        return await super().load(stream_id, after_version=after_version)
+
+
+async def parked(house: House) -> list[tuple[UUID, str]]:
+    """The streams of what is parked, and why."""
+    async with house.world.pool.connection() as connection:
+        query = "select stream_id, error from parked where consumer = 'notifier' order by partition, place"
+        return [(stream, error) for stream, error in await (await connection.execute(query)).fetchall()]
+
+
+async def at_the_end(house: House) -> bool:
+    """Whether the checkpoints are at the end of the log."""
+    head = sum(await house.world.log.places())
+    return await house.world.value("select sum(position) from checkpoint where consumer = 'notifier'") == head
+
+
+async def test_a_change_that_cannot_be_handled_is_parked_and_everything_else_goes_on(house: House) -> None:
+    poisoned_trigger = await house.trigger()
+    other_monitor = await house.world.monitor(house.owner, plan())
+    await house.world.trigger(house.owner, other_monitor, house.action)
+    store = Poisoned(house.world, poisoned_trigger, ValueError("spoilt\0 data"))
+    notifier = house.notifier(store=store)
+    await house.change()
+    await house.world.change(house.owner, other_monitor)
+    await house.react(notifier)
+    assert await parked(house) == [(house.monitor, "ValueError: spoilt data")]
+    assert store.tries == TRIES_MAX
+    assert await house.fired() == 1
+    assert await at_the_end(house)
+
+
+async def test_later_changes_of_a_parked_stream_are_parked_behind_it(house: House) -> None:
+    trigger = await house.trigger()
+    store = Poisoned(house.world, trigger, ValueError("spoilt"))
+    await house.change()
+    await house.change()
+    await house.react(house.notifier(store=store))
+    store.error = None
+    await house.change(State.ACTIVE, State.INACTIVE)
+    await house.react(house.notifier(store=store))
+    assert [error for _, error in await parked(house)] == ["ValueError: spoilt", "behind", "behind"]
+    assert await house.fired() == 0
+    assert await at_the_end(house)
+
+
+async def test_a_parked_change_can_be_handled_later(house: House) -> None:
+    trigger = await house.trigger()
+    store = Poisoned(house.world, trigger, ValueError("spoilt"))
+    notifier = house.notifier(store=store)
+    await house.change()
+    await house.react(notifier)
+    store.error = None
+    place = await house.world.value("select place from parked where consumer = 'notifier'")
+    partition = await house.world.value("select partition from parked where consumer = 'notifier'")
+    assert isinstance(place, int)
+    assert isinstance(partition, int)
+    [entry] = await house.world.log.read(partition, after_place=place - 1, limit=1)
+    for _ in range(2):
+        await notifier.react(entry)
+    assert await house.fired() == 1
+
+
+class RetriedMeanwhile(PostgresParking):
+    """Somebody takes out what is parked when the notifier has just seen that it is."""
+
+    async def held_back(self, stream_ids: Collection[UUID]) -> set[UUID]:
+        held = await super().held_back(stream_ids)
+        async with self._pool.connection() as connection:
+            await connection.execute("delete from parked where consumer = 'notifier'")
+        return held
+
+
+async def test_nothing_is_parked_behind_what_was_taken_out_meanwhile(house: House) -> None:
+    store = Poisoned(house.world, await house.trigger(), ValueError("spoilt"))
+    await house.change()
+    await house.react(house.notifier(store=store))
+    assert len(await parked(house)) == 1
+    store.error = None
+    await house.change(State.ACTIVE, State.INACTIVE)
+    await house.change()
+    await house.react(house.notifier(checkpoints=RetriedMeanwhile(house.world.pool, CONSUMER)))
+    assert await parked(house) == []
+    assert await house.fired() == 1
+    assert await at_the_end(house)
+
+
+async def test_an_event_that_this_program_does_not_know_is_parked(house: House) -> None:
+    await house.change()
+    await house.world.project()
+    await house.world.tamper("update event set type_version = 9 where type = 'monitor.state_changed'")
+    await house.react()
+    [(stream, error)] = await parked(house)
+    assert stream == house.monitor
+    assert error.startswith("UnknownEvent: ")
+
+
+@pytest.mark.parametrize("error", [ConnectionError(), psycopg.OperationalError(), psycopg.InterfaceError()], ids=repr)
+async def test_what_passes_by_itself_parks_nothing(house: House, error: Exception) -> None:
+    store = Poisoned(house.world, await house.trigger(), error)
+    await house.change()
+    notifier = house.notifier(store=store)
+    for _ in range(TRIES_MAX + 1):
+        with pytest.raises(type(error)):
+            await house.react(notifier)
+    assert await parked(house) == []
+    store.error = None
+    await house.react(notifier)
+    assert await house.fired() == 1
+
+
+async def test_what_was_handled_before_an_outage_is_not_handled_again(house: House) -> None:
+    other_monitor = await house.world.monitor(house.owner, plan())
+    other_trigger = await house.world.trigger(house.owner, other_monitor, house.action)
+    await house.trigger()
+    await house.change()
+    await house.world.change(house.owner, other_monitor)
+    store = Poisoned(house.world, other_trigger, ConnectionError())
+    notifier = house.notifier(store=store)
+    with pytest.raises(ConnectionError):
+        await house.react(notifier)
+    assert await house.fired() == 1
+    assert not await at_the_end(house)
+    assert max(notifier._reactor._partitions.places.values()) > 0
+
+
+async def test_a_notifier_that_lost_the_checkpoint_parks_nothing(house: House) -> None:
+    store = Poisoned(house.world, await house.trigger(), ValueError("spoilt"))
+    notifier = house.notifier(store=store)
+    await house.react(notifier)
+    await house.change()
+    await house.world.project()
+    await house.world.execute("update checkpoint set epoch = 99 where consumer = %s", CONSUMER)
+    await notifier.step()
+    assert store.tries == TRIES_MAX
+    assert await parked(house) == []
+
+
+class SlowTriggers(PostgresTriggers):
+    """Waiting for read tables takes so long that the leases must be renewed."""
+
+    def __init__(self, world: World, ticks: Ticks) -> None:
+        super().__init__(world.pool)
+        self._ticks = ticks
+
+    async def of_monitor(self, monitor_id: UUID, *, partition: int, place: int) -> list[UUID] | None:
+        found = await super().of_monitor(monitor_id, partition=partition, place=place)
+        if found is None:
+            self._ticks.move(RENEWAL_SECONDS)
+        return found
+
+
+async def test_read_tables_that_are_behind_in_one_partition_do_not_stop_the_others(
+    house: House, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.reactor.WAIT_SECONDS_MAX", 0.01)
+    neighbour = await house.world.person(email="bob@example.org")
+    while partition_of(neighbour) == partition_of(house.owner):
+        neighbour = await house.world.person(email="bob@example.org")
+    monitors = {house.owner: house.monitor, neighbour: await house.world.monitor(neighbour, plan())}
+    actions = {house.owner: house.action, neighbour: await house.world.action(neighbour)}
+    for owner, monitor in monitors.items():
+        await house.world.trigger(owner, monitor, actions[owner])
+    notifier = house.notifier(triggers=SlowTriggers(house.world, ticks))
+    await house.react(notifier)
+    in_order = list(notifier._reactor._partitions.places)
+    behind, other = sorted(monitors, key=lambda owner: in_order.index(partition_of(owner)))
+    for _ in range(4):
+        for owner, monitor in monitors.items():
+            await house.world.change(owner, monitor)
+    await house.world.project()
+    move = "update checkpoint set position = position + %s where consumer = 'core' and partition = %s"
+    await house.world.execute(move, -12, partition_of(behind))
+    for _ in range(2):
+        assert await notifier.step() == REST_SECONDS_WHILE_WAITING
+    assert [
+        (await house.world.store.load(stream))[0].owner_id for stream in await house.world.streams_with(TriggerFired)
+    ] == [other] * 4
+    await house.world.execute(move, 12, partition_of(behind))
+    await house.react(notifier)
+    assert await house.fired() == 8
+    assert await at_the_end(house)
+
+
+async def test_notifiers_share_the_partitions(house: House, ticks: Ticks) -> None:
+    notifiers = [house.notifier(str(number)) for number in range(3)]
+    for _ in range(3):
+        for notifier in notifiers:
+            await notifier.step()
+        ticks.move(RENEWAL_SECONDS)
+    assert sorted(len(notifier._reactor._partitions.epochs) for notifier in notifiers) == [5, 5, 6]
+    await house.trigger()
+    await house.change()
+    await house.world.project()
+    for notifier in notifiers:
+        await notifier.step()
     assert await house.fired() == 1

@@ -16,9 +16,9 @@ from adapters.redis_log import RedisLog
 from domain.log_entry import LogEntry
 from tests.faults.installation import check_log
 from tests.workers.world import RestlessStop, Ticks, World, somebody_in
+from workers.publication import REDIS_PAUSE_SECONDS
 from workers.relay import (
     LEASE_RENEWAL_SECONDS,
-    REDIS_PAUSE_SECONDS,
     REST_SECONDS_MAX,
     REST_SECONDS_MIN,
     Relay,
@@ -31,11 +31,18 @@ def relay(world: World, client: redis.Redis, ticks: Ticks, holder: str = "one") 
     return Relay(world.log, RedisLog(client, namespace="t"), PostgresLeases(world.pool), holder=holder, monotonic=ticks)
 
 
+async def step(relay: Relay) -> float:
+    """Step, and wait until Redis has taken what there was, or not."""
+    rest = await relay.step()
+    await relay._publication.settle(10)
+    return rest
+
+
 async def work(relay: Relay, world: World) -> None:
     """Step until everything has its place, and once more."""
     while await world.unsequenced():
-        await relay.step()
-    await relay.step()
+        await step(relay)
+    await step(relay)
 
 
 async def held(client: redis.Redis, partition: int) -> list[int]:
@@ -60,11 +67,11 @@ async def test_redis_holds_what_was_sequenced(world: World, client: redis.Redis,
 
 async def test_a_relay_without_the_lease_stands_by(world: World, client: redis.Redis, ticks: Ticks) -> None:
     leader, other = relay(world, client, ticks, "one"), relay(world, client, ticks, "two")
-    await leader.step()
+    await step(leader)
     await world.notes(somebody_in(0), 1)
     for _ in range(3):
         ticks.move(LEASE_RENEWAL_SECONDS)
-        assert await other.step() == LEASE_RENEWAL_SECONDS / 2
+        assert await step(other) == LEASE_RENEWAL_SECONDS / 2
     assert await world.unsequenced()
     await work(leader, world)
     assert await held(client, 0) == [1]
@@ -84,36 +91,36 @@ async def test_a_relay_that_takes_over_brings_redis_to_the_head(
     leader, other = relay(world, client, ticks, "one"), relay(world, client, ticks, "two")
     await world.notes(somebody_in(0), 4)
     await work(leader, world)
-    await other.step()
+    await step(other)
     await client.flushall()  # nobody sees it while nothing happens
     await world.execute(EXPIRE)
     ticks.move(LEASE_RENEWAL_SECONDS)
-    await other.step()
+    await step(other)
     assert await held(client, 0) == [1, 2, 3, 4]
 
 
 async def test_a_relay_that_lost_the_lease_stands_by(world: World, client: redis.Redis, ticks: Ticks) -> None:
     first, other = relay(world, client, ticks, "one"), relay(world, client, ticks, "two")
-    await first.step()
+    await step(first)
     await world.execute(EXPIRE)
-    await other.step()
+    await step(other)
     ticks.move(LEASE_RENEWAL_SECONDS)
-    assert await first.step() == LEASE_RENEWAL_SECONDS / 2
+    assert await step(first) == LEASE_RENEWAL_SECONDS / 2
 
 
 async def test_two_relays_that_both_believe_to_lead_neither_lose_nor_double(
     world: World, client: redis.Redis, ticks: Ticks
 ) -> None:
     first, other = relay(world, client, ticks, "one"), relay(world, client, ticks, "two")
-    await first.step()
+    await step(first)
     await world.execute(EXPIRE)
-    await other.step()  # now both lead until the first asks again
+    await step(other)  # now both lead until the first asks again
     people = [somebody_in(partition) for partition in (0, 0, 5)]
     for _ in range(10):
-        await asyncio.gather(first.step(), other.step(), *(world.notes(one, 2) for one in people))
+        await asyncio.gather(step(first), step(other), *(world.notes(one, 2) for one in people))
     while await world.unsequenced():
-        await asyncio.gather(first.step(), other.step())
-    await asyncio.gather(first.step(), other.step())
+        await asyncio.gather(step(first), step(other))
+    await asyncio.gather(step(first), step(other))
     await check_log(world.pool)
     for partition, head in ((0, 40), (5, 20)):
         places = await held(client, partition)
@@ -141,10 +148,10 @@ async def test_a_busy_relay_still_brings_a_quiet_partition_to_the_head(
     await work(leader, world)
     await world.notes(quiet, 1)
     await world.sequence()
-    leader._behind.add(0)  # as after a publication that Redis did not answer
+    leader._publication.behind.add(0)  # as after a publication that Redis did not answer
     await world.notes(busy, 1)
     while await world.unsequenced():
-        await leader.step()
+        await step(leader)
     assert await held(client, 0) == [1, 2]
     assert await held(client, 1) == [1]
 
@@ -170,20 +177,20 @@ async def test_while_redis_is_down_sequencing_goes_on_and_redis_catches_up_later
             await work(leader, world)
         assert not await world.unsequenced()
         own_redis.start()
-        await leader.step()
+        await step(leader)
         assert await held(client, 0) == []  # it is left alone for a while
         await world.notes(owner, 1)
         await work(leader, world)
         assert await held(client, 0) == []
         ticks.move(REDIS_PAUSE_SECONDS)
-        await leader.step()
+        await step(leader)
         assert await held(client, 0) == list(range(1, 10))
 
 
 async def test_a_redis_far_behind_is_given_the_end_of_the_log_only(
     world: World, client: redis.Redis, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.relay.REPUBLISHED_ENTRIES_MAX", 3)
+    monkeypatch.setattr("workers.publication.REPUBLISHED_ENTRIES_MAX", 3)
     leader, owner = relay(world, client, ticks), somebody_in(0)
     await world.notes(owner, 2)
     await work(leader, world)
@@ -198,10 +205,10 @@ async def test_a_redis_far_behind_is_given_the_end_of_the_log_only(
 async def test_an_empty_redis_is_given_the_end_of_the_log_only(
     world: World, client: redis.Redis, ticks: Ticks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.relay.REPUBLISHED_ENTRIES_MAX", 3)
+    monkeypatch.setattr("workers.publication.REPUBLISHED_ENTRIES_MAX", 3)
     await world.notes(somebody_in(0), 7)
     await world.sequence()
-    await relay(world, client, ticks).step()
+    await step(relay(world, client, ticks))
     assert await held(client, 0) == [5, 6, 7]
 
 
@@ -211,8 +218,8 @@ async def test_a_redis_with_places_ahead_of_the_log_is_forgotten(
     await world.notes(somebody_in(0), 2)
     entries = await world.sequence()
     stale = [msgspec.structs.replace(entries[0], place=place, data='{"of": "a newer copy"}') for place in range(1, 9)]
-    assert await RedisLog(client, namespace="t").publish(0, stale) is None
-    await relay(world, client, ticks).step()
+    assert await RedisLog(client, namespace="t").publish(0, stale, after=None)
+    await step(relay(world, client, ticks))
     found = await RedisLog(client, namespace="t").read({0: 0}, limit=100, block_ms=1)
     assert found == entries
 
@@ -220,9 +227,9 @@ async def test_a_redis_with_places_ahead_of_the_log_is_forgotten(
 class Rivalled(RedisLog):
     """A Redis to which somebody else publishes the same just before us."""
 
-    async def publish(self, partition: int, entries: Sequence[LogEntry]) -> int | None:
-        await super().publish(partition, entries)
-        return await super().publish(partition, entries)
+    async def publish(self, partition: int, entries: Sequence[LogEntry], *, after: LogEntry | None) -> bool:
+        await super().publish(partition, entries, after=after)
+        return await super().publish(partition, entries, after=after)
 
 
 async def test_a_relay_that_is_refused_by_a_rivals_publication_is_content_with_it(
@@ -232,10 +239,10 @@ async def test_a_relay_that_is_refused_by_a_rivals_publication_is_content_with_i
     await world.sequence()
     tail = Rivalled(client, namespace="t")
     leader = Relay(world.log, tail, PostgresLeases(world.pool), holder="one", monotonic=ticks)
-    await leader.step()
-    assert leader._behind == {0}
-    await leader.step()
-    assert leader._behind == set()
+    await step(leader)
+    assert leader._publication.behind == {0}
+    await step(leader)
+    assert leader._publication.behind == set()
     assert await held(client, 0) == [1, 2, 3]
 
 
@@ -243,13 +250,13 @@ async def test_a_relay_without_news_rests_longer_and_longer_up_to_a_limit(
     world: World, client: redis.Redis, ticks: Ticks
 ) -> None:
     leader = relay(world, client, ticks)
-    rests = [await leader.step() for _ in range(12)]
+    rests = [await step(leader) for _ in range(12)]
     assert rests == sorted(rests)
     assert rests[-1] == REST_SECONDS_MAX
     await world.notes(somebody_in(0), 1)
     rest = REST_SECONDS_MAX
     while await world.unsequenced():
-        rest = await leader.step()
+        rest = await step(leader)
     assert rest == REST_SECONDS_MIN
 
 
@@ -257,11 +264,11 @@ async def test_a_relay_asks_redis_about_partitions_only_while_it_may_be_behind(
     world: World, client: redis.Redis, ticks: Ticks
 ) -> None:
     leader = relay(world, client, ticks)
-    assert leader._behind == set()
-    await leader.step()
-    assert leader._behind == set()
+    assert leader._publication.behind == set()
+    await step(leader)
+    assert leader._publication.behind == set()
     await client.config_resetstat()
     for _ in range(5):
-        await leader.step()
+        await step(leader)
     calls = await client.info("commandstats")
     assert not [name for name in calls if "xrevrange" in name]

@@ -1,0 +1,42 @@
+"""What goes when a person is erased, beside the key to their events."""
+
+from typing import LiteralString
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import TupleRow
+
+# Everything that is kept of a person beside their events, which lose their key. Read tables follow with the projection.
+_ERASE: tuple[LiteralString, ...] = (
+    """
+    insert into person_key (owner_id, destroyed_at) values (%(id)s, now())
+    on conflict (owner_id) do update
+    set wrapped = null, wrapping_key_id = null, destroyed_at = coalesce(person_key.destroyed_at, now())
+    """,
+    "delete from credential where user_id = %(id)s",
+    "delete from session where user_id = %(id)s",
+    "delete from command_receipt where owner_id = %(id)s",
+    "delete from evaluation_request where owner_id = %(id)s",
+    "delete from snapshot where owner_id = %(id)s",
+    # A scope that is a person's own ends with their id; what else they hold, their stream does.
+    "delete from reservation where stream_id = %(id)s or split_part(scope, ':', 2) = %(id)s::text",
+    """
+    delete from source_memory where monitor_id in (
+        select monitor_id from schedule where owner_id = %(id)s
+        union all select id from monitors where owner_id = %(id)s
+    )
+    """,
+    "delete from schedule where owner_id = %(id)s",
+    "delete from delivery_claim where notification_id in (select id from notifications where owner_id = %(id)s)",
+    # What a table refused is quoted in PostgreSQL's words.
+    """
+    update parked p set error = 'erased' from event e
+    where e.stream_id = p.stream_id and e.version = 1 and e.owner_id = %(id)s
+    """,
+)
+
+
+async def erase_person(connection: psycopg.AsyncConnection[TupleRow], user_id: UUID) -> None:
+    """Destroy the key and delete the rest, on a connection that is inside the transaction of the event that says so."""
+    for statement in _ERASE:
+        await connection.execute(statement, {"id": user_id})

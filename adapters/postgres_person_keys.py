@@ -1,0 +1,231 @@
+"""The keys of people in PostgreSQL, and the seams where personal data is sealed and opened.
+
+Nothing is cached: a key is read when it is used and forgotten with the call, so from the moment its destruction is
+committed no process opens anything that it sealed. Unwrapping costs microseconds, the read comes with a round trip that is
+shared by a batch.
+"""
+
+import hmac
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from adapters.aes_gcm import NotSealedHere, new_key
+from adapters.personal_data import (
+    ClearKey,
+    DestroyedKey,
+    HiddenKey,
+    Key,
+    KeyOf,
+    MissingKey,
+    PersonKey,
+    PersonKeyMissing,
+    open_event,
+)
+from adapters.secret_key import derived_key
+from adapters.wrapping_keys import WrappingKeyMissing, WrappingKeys
+from domain.event import personal_fields
+from domain.log_entry import LogEntry
+from domain.operation import INSTALLATION
+
+Connection = psycopg.AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Connection]
+
+ROTATED_AT_ONCE = 500
+_BLINDING = "vigil reservations"
+
+_FIND = "select owner_id, wrapped, wrapping_key_id from person_key where owner_id = any (%s)"
+# Of two that make a key at once both read back the first's.
+_MAKE = "insert into person_key (owner_id, wrapped, wrapping_key_id) values (%s, %s, %s) on conflict do nothing"
+
+_WRAPPED_BY = """
+select wrapping_key_id, count(*) from person_key where wrapping_key_id is not null group by 1 order by 1
+"""
+_DESTROYED = "select count(*) from person_key where destroyed_at is not null"
+_TO_ROTATE = """
+select owner_id, wrapped, wrapping_key_id from person_key
+where wrapping_key_id <> %s and owner_id > %s order by owner_id limit %s
+"""
+# Only what is still as it was read: a key that was destroyed meanwhile must not come back.
+_ROTATE = "update person_key set wrapped = %s, wrapping_key_id = %s where owner_id = %s and wrapped = %s"
+
+
+class KeysStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How many keys are wrapped by which wrapping key, by its id; how many were destroyed; which of the wrapping keys are
+    not configured."""
+
+    wrapped_by: dict[str, int]
+    destroyed: int
+    first: str
+    missing: tuple[str, ...]
+
+
+class PersonKeys:
+    """The keys of people, made when they are first needed."""
+
+    def __init__(self, pool: Pool, wrapping: WrappingKeys) -> None:
+        self._pool = pool
+        self._wrapping = wrapping
+        self._blinding: bytes | None = None
+
+    async def of(self, owner_ids: Iterable[UUID]) -> KeyOf:
+        """The keys of these people as they are now. Raises `WrappingKeyMissing`."""
+        async with self._pool.connection() as connection:
+            rows = await (await connection.execute(_FIND, (list(set(owner_ids)),))).fetchall()
+        return self._keys(rows)
+
+    async def made_for(self, owner_ids: Iterable[UUID]) -> KeyOf:
+        """The same, with new keys for those who have none. A statement and commit of its own: an append has to be the
+        first write of its transaction."""
+        wanted = set(owner_ids)
+        async with self._pool.connection() as connection:
+            rows = await (await connection.execute(_FIND, (list(wanted),))).fetchall()
+            missing = wanted - {row[0] for row in rows}
+            for owner_id in missing:
+                made = self._wrapping.wrap(owner_id, new_key())
+                await connection.execute(_MAKE, (owner_id, made, self._wrapping.first_id))
+        return await self.of(wanted) if missing else self._keys(rows)
+
+    async def open_entries(self, entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
+        """Entries of the log with their personal fields as they were said, or placeholders for those who were erased.
+
+        To be done before upcasting. Raises `SealBroken`, `PersonKeyMissing`, `WrappingKeyMissing`.
+        """
+        owners = {entry.owner_id for entry in entries if personal_fields(entry.type)}
+        if not owners:
+            return entries
+        key_of = await self.of(owners)
+        return [_opened(entry, key_of) if personal_fields(entry.type) else entry for entry in entries]
+
+    async def seal(self, owner_id: UUID, plaintext: bytes, *, associated: bytes) -> bytes | None:
+        """What belongs to a person, sealed beside their events; None for somebody who was erased."""
+        key = (await self.made_for([owner_id]))(owner_id)
+        return key.seal(plaintext, associated) if isinstance(key, PersonKey) else None
+
+    async def unseal(self, owner_id: UUID, sealed: bytes, *, associated: bytes) -> bytes | None:
+        """What was sealed; None when the person was erased, or this is not what was sealed there."""
+        key = (await self.of([owner_id]))(owner_id)
+        if not isinstance(key, PersonKey):
+            return None
+        try:
+            return key.unseal(sealed, associated)
+        except NotSealedHere:
+            return None
+
+    async def blind(self, scope: str, value: str) -> str:
+        """What stands in the table of reservations for a value: it tells nothing of it, and is the same each time.
+
+        HMAC-SHA-256 under the installation's own key, which is wrapped as those of people are: neither another secret nor
+        another wrapping key changes it.
+        """
+        if self._blinding is None:
+            self._blinding = derived_key(await self._installation_key(), _BLINDING)
+        return hmac.digest(self._blinding, msgspec.json.encode((scope, value)), "sha256").hex()
+
+    async def status(self) -> KeysStatus:
+        """How the keys are wrapped."""
+        async with self._pool.connection() as connection:
+            wrapped_by: dict[str, int] = dict(await (await connection.execute(_WRAPPED_BY)).fetchall())
+            destroyed = await (await connection.execute(_DESTROYED)).fetchone()
+        missing = tuple(key for key in wrapped_by if key not in self._wrapping.ids)
+        return KeysStatus(
+            wrapped_by=wrapped_by,
+            destroyed=destroyed[0] if destroyed else 0,
+            first=self._wrapping.first_id,
+            missing=missing,
+        )
+
+    async def check(self) -> None:
+        """Raise `WrappingKeyMissing` when keys are wrapped by one that is not configured."""
+        missing = (await self.status()).missing
+        if missing:
+            raise WrappingKeyMissing(missing)
+
+    async def rotate(self) -> AsyncIterator[int]:
+        """Wrap all keys with the first wrapping key, a batch in a transaction, telling after each how many it changed.
+
+        Interrupted and started again it does what is left. Raises `WrappingKeyMissing`.
+        """
+        first, after = self._wrapping.first_id, UUID(int=0)
+        while True:
+            async with self._pool.connection() as connection, connection.transaction():
+                rows = await (await connection.execute(_TO_ROTATE, (first, after, ROTATED_AT_ONCE))).fetchall()
+                if not rows:
+                    return
+                async with connection.cursor() as cursor:
+                    await cursor.executemany(_ROTATE, [self._wrapped_anew(*row) for row in rows])
+                    changed = cursor.rowcount
+            after = rows[-1][0]
+            yield changed
+
+    def _wrapped_anew(self, owner_id: UUID, wrapped: bytes, by: str) -> tuple[bytes, str, UUID, bytes]:
+        key = self._wrapping.unwrap(owner_id, wrapped, by)
+        return self._wrapping.wrap(owner_id, key), self._wrapping.first_id, owner_id, wrapped
+
+    async def _installation_key(self) -> bytes:
+        async with self._pool.connection() as connection:
+            made = self._wrapping.wrap(INSTALLATION, new_key())
+            await connection.execute(_MAKE, (INSTALLATION, made, self._wrapping.first_id))
+            row = await (await connection.execute(_FIND, ([INSTALLATION],))).fetchone()
+        if row is None or row[1] is None:
+            raise PersonKeyMissing(INSTALLATION)
+        return self._wrapping.unwrap(INSTALLATION, bytes(row[1]), row[2])
+
+    def _keys(self, rows: Iterable[TupleRow]) -> KeyOf:
+        keys = {owner_id: self._unwrapped(owner_id, wrapped, by) for owner_id, wrapped, by in rows}
+        return lambda owner_id: keys.get(owner_id) or MissingKey(owner_id)
+
+    def _unwrapped(self, owner_id: UUID, wrapped: Any, by: str | None) -> Key:  # noqa: ANN401  as psycopg gives it
+        if wrapped is None or by is None:
+            return DestroyedKey(owner_id)
+        return PersonKey(self._wrapping.unwrap(owner_id, bytes(wrapped), by))
+
+
+class NoKeys:
+    """For stores that keep what people said in the clear: none of an installation, but those of tests and benchmarks that
+    are about something else."""
+
+    async def of(self, _owner_ids: Iterable[UUID]) -> KeyOf:
+        """Nobody's key."""
+        return lambda _owner_id: ClearKey()
+
+    async def made_for(self, _owner_ids: Iterable[UUID]) -> KeyOf:
+        """Nobody's key."""
+        return lambda _owner_id: ClearKey()
+
+    async def blind(self, _scope: str, value: str) -> str:
+        """The value."""
+        return value
+
+
+class HiddenKeys:
+    """For stores that show "(sealed)" in place of what people said, and are only read."""
+
+    async def of(self, _owner_ids: Iterable[UUID]) -> KeyOf:
+        """Nobody's key."""
+        return lambda _owner_id: HiddenKey()
+
+    async def made_for(self, _owner_ids: Iterable[UUID]) -> KeyOf:
+        """Nobody's key."""
+        return lambda _owner_id: HiddenKey()
+
+    async def blind(self, _scope: str, _value: str) -> str:
+        """Raises `TypeError`: nothing is written here."""
+        raise TypeError("a store that hides personal data is only read")
+
+
+def _opened(entry: LogEntry, key_of: KeyOf) -> LogEntry:
+    data = open_event(
+        entry.data,
+        key_of,
+        tag=entry.type,
+        owner_id=entry.owner_id,
+        stream_id=entry.stream_id,
+        version=entry.version,
+    )
+    return msgspec.structs.replace(entry, data=data)

@@ -1,0 +1,50 @@
+"""A monitor as it was at a moment: its stream folded up to then, in the shape it is read in today."""
+
+from datetime import datetime
+from itertools import takewhile
+from uuid import UUID
+
+from commands.event_store import EventStore
+from commands.monitors import MONITOR
+from commands.shapes import MonitorShape, monitor_shape
+from domain.monitor import MonitorCreated, Status
+from read_api.database import Pool, fetch_row
+
+_LAST_EVALUATION = """
+select completed_at from evaluations where monitor_id = %(monitor_id)s and completed_at <= %(as_of)s
+order by due_at desc, id desc limit 1
+"""
+
+
+class PastMonitors:
+    """Monitors from their streams."""
+
+    def __init__(self, pool: Pool, store: EventStore) -> None:
+        self._pool = pool
+        self._store = store
+
+    async def find(self, owner_id: UUID, monitor_id: UUID, as_of: datetime) -> MonitorShape | None:
+        """A person's monitor as it was; None when it was not there then, or is not theirs. When it would have been
+        looked at next was kept by nobody: `next_due_at` is None."""
+        history = await self._store.load(monitor_id)
+        past = list(takewhile(lambda stored: stored.recorded_at <= as_of, history))
+        created = past[0].event if past and past[0].owner_id == owner_id else None
+        if not isinstance(created, MonitorCreated):
+            return None
+        state = MONITOR.fold([stored.event for stored in past])
+        if state.status is Status.ARCHIVED:
+            return None
+        row = await fetch_row(self._pool, _LAST_EVALUATION, {"monitor_id": monitor_id, "as_of": as_of})
+        return monitor_shape(
+            id=monitor_id,
+            name=state.name,
+            prompt=state.prompt,
+            status=state.status,
+            state=state.state,
+            plan=state.current_plan,
+            last_evaluated_at=None if row is None else row["completed_at"],
+            next_due_at=None,
+            version=past[-1].version,
+            created_at=created.created_at,
+            updated_at=past[-1].recorded_at,
+        )

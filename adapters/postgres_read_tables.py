@@ -1,6 +1,7 @@
 """Applying projections: the SQL of a projection run over batches of log entries, with its checkpoint, in one transaction."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import LiteralString
 from uuid import UUID
 
 import msgspec
@@ -206,6 +207,12 @@ def _parked(entry: LogEntry) -> tuple[int, int, UUID]:
 
 async def write_group(connection: Connection, handler: On, group: Sequence[LogEntry]) -> None:
     """Run the statements of a type over entries of it, all of one run, whatever versions they were stored in."""
+    for statement, values in statements_for(handler, group):
+        await connection.execute(statement, values)
+
+
+def statements_for(handler: On, group: Sequence[LogEntry]) -> list[tuple[LiteralString, tuple[str]]]:
+    """The statements that bring entries of the handler's type into the tables in the search path, with their values."""
     batch = _encoder.encode(
         [
             (
@@ -221,5 +228,4 @@ async def write_group(connection: Connection, handler: On, group: Sequence[LogEn
             for entry in map(upcast_entry, group)
         ]
     ).decode()
-    for statement in handler.statements:
-        await connection.execute(_BATCH + statement, (batch,))
+    return [(_BATCH + statement, (batch,)) for statement in handler.statements]

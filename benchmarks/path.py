@@ -37,7 +37,7 @@ from domain.monitor import MonitorCreated
 from projections.core import CORE
 from workers.lifecycle import Stop
 
-AIM_P50_MS, AIM_P99_MS = 10.0, 50.0
+AIM_P50_MS, AIM_P99_MS = 8.0, 40.0
 WARM_UP_SECONDS = 1.0
 """What was appended in the first second is not counted: connections are opened and statements prepared in it."""
 PATH_ROLES = ("relay", "projector")
@@ -133,7 +133,7 @@ async def in_process(process: ProcessPoolExecutor, function: Callable[..., T], *
 def run(
     servers: Servers,
     *,
-    rate: float = 500,
+    rate: float = 1000,
     seconds: float = 20,
     separate: bool = False,
     roles: tuple[str, ...] = PATH_ROLES,
@@ -161,7 +161,7 @@ def _lines(figures: PathFigures, machine: Machine) -> list[str]:
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.path", description=__doc__)
-    parser.add_argument("--rate", type=float, default=500, help="events a second")
+    parser.add_argument("--rate", type=float, default=1000, help="events a second")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--separate", action="store_true", help="append in a process of its own")
     parser.add_argument("--everything", action="store_true", help="run all workers, not only relay and projector")

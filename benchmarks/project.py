@@ -22,8 +22,9 @@ from adapters.postgres_pool import Pool, open_pool
 from adapters.postgres_read_tables import PostgresReadTables
 from adapters.postgres_rebuild import Rebuild
 from adapters.redis_log import RedisLog
-from benchmarks.filling import people_for, sequence_all, store_crowd
+from benchmarks.filling import crowd, people_for, sequence_all, store_crowd
 from benchmarks.machine import Machine, describe
+from benchmarks.project_peer import library_rate
 from benchmarks.report import report
 from benchmarks.servers import Servers, durable_servers
 from domain.log_entry import LogEntry
@@ -34,6 +35,9 @@ from workers.projector import Projector
 from workers.relay import Relay
 
 LIVE_EVENTS, REBUILT_EVENTS = 50_000, 1_000_000
+LIBRARY_EVENTS = 5_000
+"""So many are enough for the library, which takes one after the other."""
+AIM_OF_LIBRARY = 10.0
 POOL_SIZE = 8
 
 _CLAIM_PROJECTED = """
@@ -45,7 +49,8 @@ select %s, n - 1, place from log_head, unnest(partition_positions) with ordinali
 class ProjectFigures(msgspec.Struct, frozen=True):
     """Events a second of each step on the way: made and stored, sequenced (and, for the live projection, published to
     Redis by the relay), projected; what share of the last each phase of a rebuild had, in seconds. Memory is this
-    process's: its peak before and after, in MiB."""
+    process's: its peak before and after, in MiB. `library_per_second` is what the `eventsourcing` library's runner projects
+    of such events, measured after the live projection in the same run."""
 
     mode: str
     events: int
@@ -57,6 +62,7 @@ class ProjectFigures(msgspec.Struct, frozen=True):
     phase_seconds: dict[str, float]
     memory_before_mib: float
     memory_peak_mib: float
+    library_per_second: float | None = None
 
 
 class CountedTables:
@@ -222,6 +228,10 @@ def run(
     machine = describe(servers.database_url, servers.redis_url)
     measuring = measure_live(servers, events=events) if rebuild is None else measure_rebuild(servers, events=rebuild)
     figures = uvloop.run(measuring)
+    if rebuild is None:
+        compared = list(crowd(min(events, LIBRARY_EVENTS), people=people_for(events)))
+        rate = round(library_rate(servers.database_url, compared))
+        figures = msgspec.structs.replace(figures, library_per_second=rate)
     report("project", machine, figures, _lines(figures, machine), json)
     return figures
 
@@ -235,7 +245,17 @@ def _lines(figures: ProjectFigures, machine: Machine) -> list[str]:
         f"sequenced         {figures.sequenced_per_second:9,.0f} events/s{published}",
         f"projected         {figures.projected_per_second:9,.0f} events/s, in {figures.projected_seconds:,.1f} s",
         *(f"  {phase:<16}{seconds:9,.1f} s" for phase, seconds in figures.phase_seconds.items()),
+        *_compared(figures),
         f"memory            peak {figures.memory_peak_mib:,.0f} MiB, {figures.memory_before_mib:,.0f} MiB before",
+    ]
+
+
+def _compared(figures: ProjectFigures) -> list[str]:
+    if figures.library_per_second is None:
+        return []
+    times = figures.projected_per_second / figures.library_per_second
+    return [
+        f"the library       {figures.library_per_second:9,.0f} events/s, so {times:.1f} times (aim: at least {AIM_OF_LIBRARY:g})"
     ]
 
 

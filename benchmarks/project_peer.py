@@ -5,7 +5,8 @@ shape, and the library's tracking is moved in the same transaction. It runs as t
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 import psycopg
@@ -16,13 +17,13 @@ from eventsourcing.projection import Projection, ProjectionRunner
 from eventsourcing.utils import get_topic
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from uuid_utils.compat import uuid7
 
 from adapters import yoyo_migrations
 from adapters.postgres_read_tables import statements_for
 from domain.log_entry import LogEntry
 from projections.core import CORE
 
-DATABASE = "peer"
 STORED_AT_ONCE = 500
 LATE_SECONDS_MAX = 300
 
@@ -61,7 +62,7 @@ class PeerProjection(Projection[PeerTables]):
 
     name = "peer"
 
-    def process_event(self, domain_event: LogEntry, tracking: Tracking) -> None:  # type: ignore[override]  # see the mapper
+    def process_event(self, domain_event: LogEntry, tracking: Tracking) -> None:
         """As the library calls it."""
         self.view.apply(domain_event, tracking)
 
@@ -69,16 +70,16 @@ class PeerProjection(Projection[PeerTables]):
 def library_rate(database_url: str, entries: Sequence[LogEntry]) -> float:
     """Events a second that the library's runner projects, from its start until the last is tracked; in a database of its
     own on the same server, with the events stored before."""
-    url = _own_database(database_url)
-    environment = _environment(url)
-    last = _store(environment, entries)
-    started = time.perf_counter()
-    with ProjectionRunner(
-        application_class=PeerApplication, projection_class=PeerProjection, view_class=PeerTables, env=environment
-    ) as runner:
-        runner.wait(last, timeout=LATE_SECONDS_MAX)
-        took = time.perf_counter() - started
-    _check(url, entries)
+    with _own_database(database_url) as url:
+        environment = _environment(url)
+        last = _store(environment, entries)
+        started = time.perf_counter()
+        with ProjectionRunner(
+            application_class=PeerApplication, projection_class=PeerProjection, view_class=PeerTables, env=environment
+        ) as runner:
+            runner.wait(last, timeout=LATE_SECONDS_MAX)
+            took = time.perf_counter() - started
+        _check(url, entries)
     return len(entries) / took
 
 
@@ -93,16 +94,25 @@ def _store(environment: dict[str, str], entries: Sequence[LogEntry]) -> int | No
         return recorder.max_notification_id()
 
 
-def _own_database(database_url: str) -> str:
+@contextmanager
+def _own_database(database_url: str) -> Iterator[str]:
+    """The URL of a migrated database that is removed afterwards."""
+    name = f"peer_{uuid7().hex}"
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("create database {}").format(sql.Identifier(DATABASE)))
-        for setting in ("search_path = read_model, public", "synchronous_commit = off"):  # as Vigil's projection has it
-            alter = sql.SQL("alter database {} set {}").format(sql.Identifier(DATABASE), sql.SQL(setting))
-            connection.execute(alter)
-    before, _, query = database_url.partition("?")
-    url = f"{before.rsplit('/', 1)[0]}/{DATABASE}" + (f"?{query}" if query else "")
-    yoyo_migrations.up(url)
-    return url
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        try:
+            for setting in (
+                "search_path = read_model, public",
+                "synchronous_commit = off",
+            ):  # as Vigil's projection has it
+                alter = sql.SQL("alter database {} set {}").format(sql.Identifier(name), sql.SQL(setting))
+                connection.execute(alter)
+            before, _, query = database_url.partition("?")
+            url = f"{before.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
+            yoyo_migrations.up(url)
+            yield url
+        finally:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
 def _environment(url: str) -> dict[str, str]:

@@ -18,11 +18,16 @@ from adapters.postgres_archive import ARCHIVED, ArchivedSegment, PostgresArchive
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_log_proof import PostgresLogProof
 from adapters.postgres_pool import Pool
+from adapters.postgres_read_tables import LIVE
+from adapters.postgres_rebuild import Rebuild
+from adapters.postgres_replay import LogIncomplete
 from adapters.postgres_signed_heads import PostgresSignedHeads
 from benchmarks.filling import copy_events, sequence_all
 from benchmarks.history import History
 from domain.log_entry import PARTITIONS, LogEntry
+from projections.core import CORE
 from tests.conftest import AT
+from tests.projections.test_core_projection import dump
 
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 KEYS = PublicKeys([KEY.public])
@@ -66,6 +71,11 @@ async def archive_all(archive: PostgresArchive) -> list[ArchivedSegment]:
     while (part := await archive.archive_next(KEYS, before=LATER, positions=PART)) is not None:
         done.append(part)
     return done
+
+
+async def tables(pool: Pool) -> object:
+    async with pool.connection() as connection:
+        return await dump(connection, LIVE)
 
 
 async def gone(pool: Pool) -> int:
@@ -144,6 +154,23 @@ async def test_the_store_verifies_and_exports_as_before(filled: Pool, archive: P
     await archive_all(archive)
     assert (await proof.verify(KEYS)).signed == 600
     assert [line async for line in proof.export(first=1, last=600, key_id=KEY.key_id)] == before
+
+
+async def test_a_rebuild_over_archived_evaluations_gives_the_same_tables(
+    filled: Pool, archive: PostgresArchive
+) -> None:
+    log = PostgresLog(filled, archive)
+    async for _ in Rebuild(filled, CORE, log).run():
+        pass
+    before = await tables(filled)
+    await archive_all(archive)
+    async for _ in Rebuild(filled, CORE, log, open_entries=archive.filled).run():
+        pass
+    assert await tables(filled) == before
+    with pytest.raises(LogIncomplete):
+        async for _ in Rebuild(filled, CORE, log).run():
+            pass
+    assert await tables(filled) == before
 
 
 async def test_a_changed_or_missing_file_is_named_and_never_taken_for_the_log(

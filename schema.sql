@@ -447,6 +447,9 @@ exception
 end
 $$;
 
+-- In clusters that come from before PostgreSQL 15 everybody may make functions there, which the owner would then call.
+revoke create on schema public from public;
+
 grant usage on schema public, read_model to vigil_app;
 grant select on all tables in schema public to vigil_app;
 grant select, insert, update, delete on all tables in schema read_model to vigil_app;
@@ -521,6 +524,20 @@ comment on table person_key is 'The key of each person, wrapped by the configure
 -- A key without a row would be made again.
 revoke delete, truncate on person_key from vigil_app;
 
+-- Nor is a destroyed key put back, from a backup say, or one person's row made another's.
+create function refuse_change_of_person_key() returns trigger
+language plpgsql as $$
+begin
+    if new.owner_id <> old.owner_id or (old.destroyed_at is not null and new is distinct from old) then
+        raise exception 'a destroyed key stays destroyed' using errcode = 'restrict_violation';
+    end if;
+    return new;
+end
+$$;
+
+create trigger person_key_stays_destroyed before update on person_key
+for each row execute function refuse_change_of_person_key();
+
 create function person_lock(owner_id uuid) returns bigint
 language sql immutable as $$
     select hashtextextended('person:' || owner_id, 0)
@@ -593,3 +610,37 @@ comment on column projection_tables.places is 'How far they had come in each par
 
 -- An earlier program began rebuilds under these names; what they left is begun anew.
 delete from checkpoint where consumer like '%.rebuild.v%';
+
+-- When a standby is promoted that lacked the last commits, events that had positions are gone. The relay notices, and stops.
+
+alter table log_head add column lost_at timestamptz;
+
+comment on column log_head.lost_at is 'Set when a relay found that the log is another than it was: events that had positions are gone. Nothing gets a position until `vigil store repair`.';
+
+-- An append looks for its predecessors before it takes a transaction id: a predecessor that commits meanwhile, with a later
+-- id, would be sequenced after its successor.
+
+create or replace function append_events(
+    stream_ids uuid[], versions integer[], owner_ids uuid[], types text[], type_versions smallint[],
+    datas jsonb[], metadatas jsonb[], event_ids uuid[]
+) returns void
+language plpgsql as $$
+begin
+    if pg_current_xact_id_if_assigned() is not null then
+        raise exception 'append_events must be the first write of its transaction' using errcode = 'VG001';
+    end if;
+    -- One look-up by key for each: a join's plan, made while the table is empty, would read all of it for ever.
+    for i in 1 .. cardinality(stream_ids) loop
+        if versions[i] > 1 and not exists (
+            select from event where stream_id = stream_ids[i] and version = versions[i] - 1
+        ) and not exists (
+            select from unnest(stream_ids, versions) as own (stream_id, version)
+            where own.stream_id = stream_ids[i] and own.version = versions[i] - 1
+        ) then
+            raise exception 'the expected version lies ahead of its stream' using errcode = 'VG002';
+        end if;
+    end loop;
+    insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)
+    select * from unnest(stream_ids, versions, owner_ids, types, type_versions, datas, metadatas, event_ids);
+end
+$$;

@@ -55,6 +55,7 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
+    "log_error_verbosity": "terse",  # the details of a refused row are the row, and with it what people said
 }
 _UNSAFE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 """Commits still reach the operating system (synchronous_commit stays on), so a killed server loses none."""

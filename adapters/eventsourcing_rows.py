@@ -146,8 +146,15 @@ def rows_of(
 
 
 def stored_event(columns: tuple[Any, ...]) -> StoredEvent:
-    """A stored event from stream_id, version, owner_id, type, type_version, data, metadata, event_id, recorded_at."""
+    """A stored event from stream_id, version, owner_id, type, type_version, data, metadata, event_id, recorded_at.
+
+    Raises the library's `DataError` for one that the store has let go of.
+    """
     stream_id, version, owner_id, tag, tag_version, data, metadata, event_id, recorded_at = columns
+    if data is None:
+        raise DataError(
+            f"version {version} of stream {stream_id} stands in an archive file; `vigil events` reads it there"
+        )
     if tag.startswith(FOREIGN_PREFIX):
         foreign = _foreign_data.decode(data)
         return StoredEvent(stream_id, foreign.originator_version, tag.removeprefix(FOREIGN_PREFIX), foreign.state)

@@ -95,10 +95,10 @@ class AppendGroups:
         """What became of each row: None when it is stored."""
         try:
             stored = await self._stored(rows)
-        except (psycopg.DataError, psycopg.IntegrityError) as error:
+        except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.DeadlockDetected) as error:
             if len(rows) == 1:
                 return [error]
-            # One that PostgreSQL cannot store is refused alone.
+            # One that PostgreSQL cannot store is refused alone, and an event alone holds nothing that a rival waits for.
             return [outcome for row in rows for outcome in await self._write([row])]
         except Exception as error:  # noqa: BLE001  whoever waits must learn of it, whatever it is
             return [error] * len(rows)

@@ -33,12 +33,12 @@ _SEGMENTS = "select first_position, last_position, file, sha256 from archive_seg
 _NEXT = """
 with begin as (select coalesce(max(last_position), 0) + 1 as first from archive_segment),
 heads as (
-    select h.position, h.key_id, begin.first from signed_head h, begin
+    select h.position, h.key_id, h.hash, begin.first from signed_head h, begin
     where h.position >= begin.first and h.signed_at < %(before)s
 )
-(select first, position, key_id from heads where position < first + %(most)s order by position desc limit 1)
+(select first, position, key_id, hash from heads where position < first + %(most)s order by position desc limit 1)
 union all
-(select first, position, key_id from heads where position >= first + %(most)s order by position limit 1)
+(select first, position, key_id, hash from heads where position >= first + %(most)s order by position limit 1)
 limit 1
 """
 
@@ -90,8 +90,10 @@ class PostgresArchive:
             row = await (await connection.execute(_NEXT, {"before": before, "most": positions})).fetchone()
         if row is None:
             return None
-        first, last, key_id = row
-        path = self._files.path(f"log-{first:012d}-{last:012d}{SUFFIX}")
+        first, last, key_id, digest = row
+        # The hash tells one history from another: no file takes the place of what another store, or another past of this
+        # one, has let go of.
+        path = self._files.path(f"log-{first:012d}-{last:012d}-{digest.hex()[:16]}{SUFFIX}")
         proof = PostgresLogProof(self._pool, self)
         with new_archive_file(path) as file:
             async for line in proof.export(first=first, last=last, key_id=key_id):

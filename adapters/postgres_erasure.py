@@ -20,6 +20,8 @@ _ERASE: tuple[LiteralString, ...] = (
     "delete from snapshot where owner_id = %(id)s",
     # A scope that is a person's own ends with their id; what else they hold, their stream does.
     "delete from reservation where stream_id = %(id)s or split_part(scope, ':', 2) = %(id)s::text",
+    # Whoever records an evaluation writes what a source answered, then the schedule: this waits for them, or they for it.
+    "select from schedule where owner_id = %(id)s order by monitor_id for update",
     """
     delete from source_memory where monitor_id in (
         select monitor_id from schedule where owner_id = %(id)s
@@ -27,6 +29,16 @@ _ERASE: tuple[LiteralString, ...] = (
     )
     """,
     "delete from schedule where owner_id = %(id)s",
+    # Other programs' states of this person's streams, which nobody sealed.
+    """
+    delete from eventsourcing_snapshot where originator_id in (
+        select %(id)s::uuid
+        union all select id from monitors where owner_id = %(id)s
+        union all select id from actions where owner_id = %(id)s
+        union all select id from triggers where owner_id = %(id)s
+        union all select id from notifications where owner_id = %(id)s
+    )
+    """,
     "delete from delivery_claim where notification_id in (select id from notifications where owner_id = %(id)s)",
     # What a table refused is quoted in PostgreSQL's words.
     """

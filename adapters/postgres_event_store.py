@@ -75,6 +75,9 @@ PERSON_ERASED = "VG003"
 LEFT_BEHIND = (Reserve, KeepSchedule, KeepRequest, KeepCredential, KeepReceipt)
 """What stays of a person until their erasure."""
 
+DATA = 4
+"""The column of a loaded row that holds the event."""
+
 ATTEMPTS_MAX = 3
 """How often an append is tried whose connection is lost."""
 
@@ -93,6 +96,13 @@ class Keys(Protocol):
     async def blind(self, scope: str, value: str, /) -> str:
         """What is stored for a reserved value."""
         ...
+
+
+class StreamArchived(Exception):
+    """The stream stands in an archive file, and can be read there only."""
+
+    def __init__(self, stream_id: UUID) -> None:
+        super().__init__(f"the stream {stream_id} is archived; `vigil events replay` and `export` read it")
 
 
 class PostgresEventStore:
@@ -118,7 +128,7 @@ class PostgresEventStore:
         self._groups = AppendGroups(pool)
 
     async def load(self, stream_id: UUID, *, after_version: int = 0) -> list[StreamEvent]:
-        """The events of a stream in order; an unknown stream is empty."""
+        """The events of a stream in order; an unknown stream is empty. Raises `StreamArchived`."""
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(_LOAD, (stream_id, after_version))).fetchall()
         return await self._stored(stream_id, rows)
@@ -139,6 +149,8 @@ class PostgresEventStore:
             await self._snapshots.keep(snapshot)
 
     async def _stored(self, stream_id: UUID, rows: Sequence[tuple[Any, ...]]) -> list[StreamEvent]:
+        if any(row[DATA] is None for row in rows):
+            raise StreamArchived(stream_id)
         speaking = {owner_id for _, owner_id, tag, *_ in rows if personal_fields(tag)}
         key_of = await self._people.of(speaking) if speaking else MissingKey
         return [
@@ -198,7 +210,8 @@ class PostgresEventStore:
                     raise ConcurrentAppend from error
                 if error.sqlstate == PERSON_ERASED:
                     raise PersonErased from error
-                if connection.broken:
+                # The victim of a deadlock has written nothing, and may try again as whoever does not know.
+                if connection.broken or isinstance(error, psycopg.errors.DeadlockDetected):
                     raise CommitUnknown from error
                 raise
 

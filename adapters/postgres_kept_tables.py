@@ -4,6 +4,7 @@ They are out of use, so no projection comes by with the erasure; what they say o
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
 
 import psycopg
 import structlog
@@ -20,6 +21,7 @@ Write = Callable[[Connection, Sequence[LogEntry]], Awaitable[None]]
 ERASURE = "user.erased"
 
 _KEPT = r"select nspname from pg_namespace where nspname like 'read\_model\_%' order by 1"
+_MISFITS = (psycopg.ProgrammingError, psycopg.DataError, psycopg.IntegrityError)
 _SEARCH_PATH = "select current_setting('search_path')"
 _USE = "select set_config('search_path', %s, true)"
 
@@ -28,7 +30,8 @@ async def erase_in_kept_tables(connection: Connection, entries: Sequence[LogEntr
     """Do the erasures among `entries` in every kept schema too, on a connection whose transaction holds the checkpoints of
     the live tables, so that no rebuild exchanges schemas meanwhile. `write` is what wrote them into the live tables.
 
-    Tables that an older program made may not fit; then all rows of the person go.
+    Tables that an older program made may not fit; then all rows of the person go. Those of somebody else, whom we may not
+    change, hold nothing up: they are named in an error for the operator.
     """
     erasures = [entry for entry in entries if entry.type == ERASURE]
     if not erasures:
@@ -40,8 +43,18 @@ async def erase_in_kept_tables(connection: Connection, entries: Sequence[LogEntr
             async with connection.transaction():
                 await connection.execute(_USE, (f'"{schema}", public',))
                 await write(connection, erasures)
-        except psycopg.ProgrammingError as error:
-            log.warning("kept read tables are of another make; the person goes whole", schema=schema, error=repr(error))
-            delete = sql.SQL("delete from {} where id = any (%s)").format(sql.Identifier(schema, "users"))
-            await connection.execute(delete, ([entry.owner_id for entry in erasures],))
+        except _MISFITS as error:
+            reason = error.diag.message_primary  # the details quote the row
+            log.warning("kept read tables are of another make; the person goes whole", schema=schema, error=reason)
+            await _delete(connection, schema, [entry.owner_id for entry in erasures])
     await connection.execute(_USE, before)
+
+
+async def _delete(connection: Connection, schema: str, people: Sequence[UUID]) -> None:
+    delete = sql.SQL("delete from {} where id = any (%s)").format(sql.Identifier(schema, "users"))
+    try:
+        async with connection.transaction():
+            await connection.execute(delete, (people,))
+    except _MISFITS as error:
+        reason = error.diag.message_primary
+        log.error("a copy of the read tables keeps people who were erased; drop it", schema=schema, error=reason)  # noqa: TRY400  the traceback says nothing

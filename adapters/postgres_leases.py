@@ -9,9 +9,12 @@ from psycopg_pool import AsyncConnectionPool
 
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
+# A new lease begins above every epoch that a checkpoint has seen: whoever lost the leases must not be taken for a zombie.
 _HOLD = """
 insert into lease (name, holder, epoch, expires_at)
-select name, %(holder)s, 1, now() + %(lifetime)s from unnest(%(names)s::text[]) as name order by name
+select name, %(holder)s, first.epoch, now() + %(lifetime)s
+from unnest(%(names)s::text[]) as name, (select coalesce(max(epoch), 0) + 1 as epoch from checkpoint) as first
+order by name
 on conflict (name) do update
 set holder = excluded.holder, expires_at = excluded.expires_at,
     epoch = lease.epoch + case when lease.holder = excluded.holder then 0 else 1 end
@@ -44,8 +47,8 @@ with living as (
     where holder is null or holder = %(holder)s
 ), written as (
     insert into lease (name, holder, epoch, expires_at)
-    select name, %(holder)s, 1, case when within then now() + %(lifetime)s else '-infinity' end
-    from wanted where within or ours
+    select name, %(holder)s, first.epoch, case when within then now() + %(lifetime)s else '-infinity' end
+    from wanted, (select coalesce(max(epoch), 0) + 1 as epoch from checkpoint) as first where within or ours
     union all select %(members)s::text || %(holder)s::text, %(holder)s, 1, now() + %(lifetime)s
     order by 1
     on conflict (name) do update

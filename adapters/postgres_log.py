@@ -16,6 +16,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from domain.log_entry import PARTITIONS, LogEntry, partition_of
+from domain.log_state import EventsLost
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
@@ -47,7 +48,7 @@ with relaxed as materialized (
 ), moved as (
     update log_head set tx = %(tx)s::xid8, seq = %(seq)s, position = %(position)s, hash = %(hash)s,
                         partition_positions = %(places)s
-    where position = %(old_position)s and hash = %(old_hash)s
+    where position = %(old_position)s and hash = %(old_hash)s and lost_at is null
     returning true
 )
 insert into event_log (position, partition, partition_position, stream_id, version, hash)
@@ -62,7 +63,7 @@ select new.* from relaxed, moved, unnest(
 # have an id from here that lies above the snapshot.
 HOME = """
 select greatest(h.tx, (select tx from event order by tx desc, seq desc limit 1))
-           >= pg_snapshot_xmax(pg_current_snapshot()) as young,
+           >= pg_snapshot_xmax(pg_current_snapshot()) or h.lost_at is not null as young,
        h.cluster = (select system_identifier from pg_control_system()) as home
 from log_head h
 """
@@ -72,7 +73,11 @@ from log_head h
 COUNT = """
 select h.position = (select count(*) from event e where (e.tx, e.seq) <= (h.tx, h.seq)) from log_head h
 """
-SETTLE = "update log_head set cluster = (select system_identifier from pg_control_system())"
+SETTLE = "update log_head set cluster = (select system_identifier from pg_control_system()), lost_at = null"
+
+# Nothing waits for its position, whether or not somebody holds it up.
+_ALL_SEQUENCED = "select not exists (select from event e where (e.tx, e.seq) > (h.tx, h.seq)) from log_head h"
+_TELL_LOST = "update log_head set lost_at = clock_timestamp()"
 
 _PARTITION_TAIL = """
 select l.partition, l.partition_position, l.position, e.stream_id, e.version, e.owner_id, e.type, e.type_version,
@@ -115,6 +120,7 @@ class PostgresLog:
     def __init__(self, pool: Pool, archive: Archive | None = None) -> None:
         self._pool = pool
         self._archive = archive
+        self._seen: LogHead | None = None
 
     async def head(self) -> LogHead:
         """Where the log ends now."""
@@ -125,17 +131,43 @@ class PostgresLog:
         """Give positions to the next events, at most `BATCH_EVENTS_MAX`, and return them as entries of the log.
 
         Empty when there are none, or when another sequencer was faster: its compare-and-set won, ours wrote nothing.
+        Raises `EventsLost` when events to which it gave positions are gone.
         """
         async with self._pool.connection() as connection:
             found = await (await connection.execute(UNSEQUENCED, (BATCH_EVENTS_MAX,))).fetchall()
             head = head_of(found[0] if found else None)
             rows = [row[HEAD_COLUMNS:] for row in found if row[HEAD_COLUMNS] is not None]
+            entries, hashes, places = chain(head, [row[2:] for row in rows])
+            await self._compare_with_seen(connection, head, hashes)
             if not rows:
                 return []
-            entries, hashes, places = chain(head, [row[2:] for row in rows])
             moved = LogHead(rows[-1][0], rows[-1][1], entries[-1].position, hashes[-1], places)
             cursor = await connection.execute(ADVANCE_HEAD, advance_values(head, moved, entries, hashes))
-            return entries if cursor.rowcount == len(entries) else []
+            if cursor.rowcount != len(entries):
+                return []
+            if self._seen is None or moved.position >= self._seen.position:
+                self._seen = moved
+            return entries
+
+    async def _compare_with_seen(self, connection: Connection, head: LogHead, hashes: Sequence[bytes]) -> None:
+        """See whether the log still is what this process made of it.
+
+        After a crash it may end earlier than it did: its end is written without waiting for the disk, and the same events
+        get the same positions and hashes again. If they do not, or do not come, they are gone: a standby without them was
+        promoted, or an older copy restored under a running relay."""
+        seen = self._seen
+        if seen is None or head.position > seen.position:
+            return
+        if head.position == seen.position:
+            lost = head.hash != seen.hash
+        elif len(hashes) >= seen.position - head.position:
+            lost = hashes[seen.position - head.position - 1] != seen.hash
+        else:
+            lost = not hashes and await _row(connection, _ALL_SEQUENCED) == (True,)
+        if lost:
+            await connection.execute(_TELL_LOST)
+            self._seen = None
+            raise EventsLost(head.position, seen.position)
 
     async def is_from_another_cluster(self) -> bool:
         """Whether the store was restored into a cluster whose transaction ids do not go on from its own, so that events
@@ -156,10 +188,20 @@ class PostgresLog:
 
     async def read(self, partition: int, *, after_place: int, limit: int) -> list[LogEntry]:
         """Entries of a partition after a place, in order; the truth behind what Redis may have lost."""
+        entries = await self._stored(partition, after_place, limit)
+        return entries if self._archive is None else list(await self._archive.filled(entries))
+
+    async def read_kept(self, partition: int, *, after_place: int, limit: int) -> list[LogEntry]:
+        """Those of the same entries that come after the last one that the store has let go of, so that no archive file is
+        needed."""
+        entries = await self._stored(partition, after_place, limit)
+        kept = max((number for number, entry in enumerate(entries, start=1) if not entry.data), default=0)
+        return entries[kept:]
+
+    async def _stored(self, partition: int, after_place: int, limit: int) -> list[LogEntry]:
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(_PARTITION_TAIL, (partition, after_place, limit))).fetchall()
-        entries = [LogEntry(*row) for row in rows]
-        return entries if self._archive is None else list(await self._archive.filled(entries))
+        return [LogEntry(*row) for row in rows]
 
     async def confirm(self, entries: Sequence[LogEntry]) -> set[int]:
         """The partitions of those entries, at most one of each, that stand in the log at their places: a tail of the log

@@ -17,10 +17,11 @@ from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres_kept_tables import erase_in_kept_tables
 from adapters.postgres_log import PostgresLog
-from adapters.postgres_read_tables import REFUSALS, OpenEntries, PostgresReadTables, as_they_are
+from adapters.postgres_read_tables import REFUSALS, OpenEntries, PostgresReadTables, as_they_are, reason_of
 from domain.errors import Conflict, NotFound
 from domain.event_codec import UnknownEvent
 from domain.log_entry import LogEntry
+from projections.projection import CannotApply
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
@@ -165,17 +166,15 @@ def projecting(tables: PostgresReadTables, open_entries: OpenEntries = as_they_a
     """Handles entries by changing read tables, opened for them. Those that are refused are halved, as the projector does,
     so that what comes before the refused one is projected."""
 
-    async def handle(connection: Connection, entries: Sequence[LogEntry]) -> tuple[int, str | None]:
-        return await change(connection, await open_entries(entries))
-
     async def change(connection: Connection, entries: Sequence[LogEntry]) -> tuple[int, str | None]:
         try:
+            opened = await open_entries(entries)
             async with connection.transaction():
-                await tables.write(connection, entries)
-                await erase_in_kept_tables(connection, entries, tables.write)
-        except (*REFUSALS, UnknownEvent) as refusal:
+                await tables.write(connection, opened)
+                await erase_in_kept_tables(connection, opened, tables.write)
+        except (*REFUSALS, CannotApply, UnknownEvent) as refusal:
             if len(entries) == 1:
-                return 0, _reason(refusal)
+                return 0, reason_of(refusal)
             half = len(entries) // 2
             done, error = await change(connection, entries[:half])
             if error is not None:
@@ -184,14 +183,7 @@ def projecting(tables: PostgresReadTables, open_entries: OpenEntries = as_they_a
             return half + more, error
         return len(entries), None
 
-    return handle
-
-
-def _reason(refusal: Exception) -> str:
-    """Why, without PostgreSQL's details: those quote the row, and with it what people said."""
-    if isinstance(refusal, psycopg.Error):
-        return refusal.diag.message_primary or type(refusal).__name__
-    return str(refusal)
+    return change
 
 
 async def _locked(connection: Connection, consumer: str, stream_id: UUID) -> tuple[int, list[int]]:

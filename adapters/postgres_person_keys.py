@@ -43,6 +43,16 @@ _FIND = "select owner_id, wrapped, wrapping_key_id from person_key where owner_i
 # Of two that make a key at once both read back the first's.
 _MAKE = "insert into person_key (owner_id, wrapped, wrapping_key_id) values (%s, %s, %s) on conflict do nothing"
 
+# Of these the key was lost: another would open nothing, and hide that.
+_SEALED_BEFORE = """
+select stream_id from event
+where stream_id = any (%s) and version = 1 and type = 'user.registered' and data->'email' ? 'sealed'
+"""
+# Values are reserved with the installation's key only.
+_INSTALLATION_KEY_LOST = """
+select exists (select from reservation) and not exists (select from person_key where owner_id = %s)
+"""
+
 _WRAPPED_BY = """
 select wrapping_key_id, count(*) from person_key where wrapping_key_id is not null group by 1 order by 1
 """
@@ -80,16 +90,19 @@ class PersonKeys:
         return self._keys(rows)
 
     async def made_for(self, owner_ids: Iterable[UUID]) -> KeyOf:
-        """The same, with new keys for those who have none. A statement and commit of its own: an append has to be the
+        """The same, with new keys for those who never had one. A statement and commit of its own: an append has to be the
         first write of its transaction."""
         wanted = set(owner_ids)
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(_FIND, (list(wanted),))).fetchall()
             missing = wanted - {row[0] for row in rows}
-            for owner_id in missing:
+            if not missing:
+                return self._keys(rows)
+            lost = await (await connection.execute(_SEALED_BEFORE, (list(missing),))).fetchall()
+            for owner_id in missing - {row[0] for row in lost}:
                 made = self._wrapping.wrap(owner_id, new_key())
                 await connection.execute(_MAKE, (owner_id, made, self._wrapping.first_id))
-        return await self.of(wanted) if missing else self._keys(rows)
+        return await self.of(wanted)
 
     async def open_entries(self, entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
         """Entries of the log with their personal fields as they were said, or placeholders for those who were erased.
@@ -141,10 +154,15 @@ class PersonKeys:
         )
 
     async def check(self) -> None:
-        """Raise `WrappingKeyMissing` when keys are wrapped by one that is not configured."""
+        """Raise `WrappingKeyMissing` when keys are wrapped by one that is not configured, and `PersonKeyMissing` when the
+        table of keys was emptied: another key of the installation would find no address and no name that is reserved."""
         missing = (await self.status()).missing
         if missing:
             raise WrappingKeyMissing(missing)
+        async with self._pool.connection() as connection:
+            lost = await (await connection.execute(_INSTALLATION_KEY_LOST, (INSTALLATION,))).fetchone()
+        if lost is not None and lost[0]:
+            raise PersonKeyMissing(INSTALLATION)
 
     async def rotate(self) -> AsyncIterator[int]:
         """Wrap all keys with the first wrapping key, a batch in a transaction, telling after each how many it changed.

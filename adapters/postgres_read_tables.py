@@ -18,15 +18,19 @@ from projections.projection import CannotApply, On, Projection, group_by_rank, s
 Connection = psycopg.AsyncConnection[TupleRow]
 Pool = AsyncConnectionPool[Connection]
 
-# A crash may lose the last commits, but always the checkpoint with the rows: they are simply projected again.
-_RELAX = "set local synchronous_commit = off"
-
-# Never past the log's own end: an entry from there is a ghost of a tail that a restored store no longer has.
+# Never past the log's own end: an entry from there is a ghost of a tail that a restored store no longer has. A crash may
+# lose the last commits, but always the checkpoint with the rows: they are simply projected again.
 _MOVE_CHECKPOINTS = """
-update checkpoint c set position = m.new, epoch = m.epoch, updated_at = clock_timestamp()
-from unnest(%s::smallint[], %s::bigint[], %s::bigint[], %s::bigint[]) as m (partition, old, new, epoch)
-where c.consumer = %s and c.partition = m.partition and c.position = m.old and c.epoch <= m.epoch
-  and m.new <= (select partition_positions[m.partition + 1] from log_head)
+with relaxed as materialized (
+    select set_config('synchronous_commit', 'off', true)
+), moved as (
+    update checkpoint c set position = m.new, epoch = m.epoch, updated_at = clock_timestamp()
+    from relaxed, unnest(%s::smallint[], %s::bigint[], %s::bigint[], %s::bigint[]) as m (partition, old, new, epoch)
+    where c.consumer = %s and c.partition = m.partition and c.position = m.old and c.epoch <= m.epoch
+      and m.new <= (select partition_positions[m.partition + 1] from log_head)
+    returning true
+)
+select count(*) from moved
 """
 
 _BEGIN_PLACES = """
@@ -89,7 +93,6 @@ class PostgresCheckpoints:
     async def move(self, new: Mapping[int, int], *, places: Mapping[int, int], epochs: Mapping[int, int]) -> bool:
         """Move on its own, for consumers that write no tables; whether it was still ours to move."""
         async with self._pool.connection() as connection, connection.transaction():
-            await connection.execute(_RELAX)
             return await move_checkpoints(connection, self._consumer, new, places=places, epochs=epochs)
 
 
@@ -113,7 +116,7 @@ async def move_checkpoints(
             consumer,
         ),
     )
-    return cursor.rowcount == len(partitions)
+    return await cursor.fetchone() == (len(partitions),)
 
 
 class PostgresReadTables:
@@ -145,8 +148,8 @@ class PostgresReadTables:
         entries = await self._open_entries(entries)
         try:
             async with self._pool.connection() as connection, connection.transaction() as transaction:
-                await connection.execute(_RELAX)
                 if await move_checkpoints(connection, self._projection.name, new, places=places, epochs=epochs):
+                    # Only now: whoever held the checkpoints may have parked something before he let go.
                     applied = await self._without_parked(connection, entries)
                     await self.write(connection, applied)
                     await erase_in_kept_tables(connection, applied, self.write)

@@ -52,6 +52,9 @@ where not exists (select from event_log l where l.stream_id = e.stream_id and l.
 order by e.xmin = e.tx::xid and e.tx < pg_current_xact_id(), e.tx, e.seq
 """
 
+# Losses are known now; that the store is at home here is said by `settle`.
+_UNSETTLE = "update log_head set lost_at = null, cluster = 0"
+
 _FROM_THE_FUTURE = "select exists (select from event where tx >= pg_current_xact_id())"
 
 # Rewrites the table as a whole, which for many rows is faster than updating them, leaves no dead ones behind, and fires no
@@ -107,6 +110,7 @@ class StoreRepair:
             async with connection.transaction():
                 await connection.execute(_BEGIN)
                 await connection.execute(_LOCK)
+                await connection.execute(_UNSETTLE)
                 events = await _sequence(connection)
                 (rewritten,) = await _one(connection, _FROM_THE_FUTURE)
                 if rewritten:

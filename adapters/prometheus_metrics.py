@@ -88,9 +88,17 @@ class PrometheusMetrics:
         self._pool = pool
         self._guard = PostgresGuard(pool)
         self._now = now
+        self._asking: asyncio.Task[list[GaugeMetricFamily]] | None = None
 
     async def page(self) -> bytes:
-        """Everything in Prometheus' text format, within `SCRAPE_SECONDS_MAX`; never raises for a database that is away."""
+        """Everything in Prometheus' text format, within `SCRAPE_SECONDS_MAX`; never raises for a database that is away.
+
+        Anybody may ask, so those who ask at the same moment cost the database one answer for all of them."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._gauges())
+        return generate_latest(_counts) + generate_latest(_Families(await asyncio.shield(self._asking)))
+
+    async def _gauges(self) -> list[GaugeMetricFamily]:
         gauges = [_gauge("vigil_database_up", "Whether PostgreSQL answered this scrape.", 0)]
         try:
             async with asyncio.timeout(SCRAPE_SECONDS_MAX):
@@ -100,7 +108,7 @@ class PrometheusMetrics:
                 ]
         except (psycopg.Error, psycopg_pool.PoolTimeout, TimeoutError, OSError) as error:
             log.warning("the database did not answer a scrape", error=repr(error))
-        return generate_latest(_counts) + generate_latest(_Families(gauges))
+        return gauges
 
     async def _asked(self) -> list[GaugeMetricFamily]:
         state, oldest = await self._guard.state(), await self._guard.oldest_open()

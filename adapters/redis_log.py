@@ -1,7 +1,7 @@
 """The tail of the log in Redis Streams. Redis only caches: FLUSHALL at any moment loses nothing and doubles nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -60,10 +60,10 @@ class RedisLog:
             return bool(await self._publish(keys=[self._key(partition)], args=arguments))
 
     async def last(self, partition: int) -> LogEntry | None:
-        """The last entry in Redis, None when the stream is empty."""
+        """The last entry in Redis, None when the stream is empty. Raises `ValueError` for what is no entry."""
         with redis_failures():
             newest = await self._client.xrevrange(self._key(partition), count=1)
-        return _entry_decoder.decode(newest[0][1][b"e"]) if newest else None
+        return _entry(newest[0][1]) if newest else None
 
     async def forget(self, partition: int) -> None:
         """Drop a stream that no longer fits the log, so that it can start anywhere again."""
@@ -72,8 +72,21 @@ class RedisLog:
 
     async def read(self, after: Mapping[int, int], *, limit: int, block_ms: int) -> list[LogEntry]:
         """Entries after the given place of each partition, at most `limit` of each; waits up to `block_ms` for the
-        first. Empty answers prove nothing: only a comparison with PostgreSQL tells silence from loss."""
+        first. Empty answers prove nothing: only a comparison with PostgreSQL tells silence from loss. Behind what is no
+        entry of this program's nothing of its partition is read."""
         streams = {self._key(partition): f"{place}-0" for partition, place in after.items()}
         with redis_failures():
             answer = await self._client.xread(streams, count=limit, block=block_ms)
-        return [_entry_decoder.decode(fields[b"e"]) for _, entries in answer for _, fields in entries]
+        return [entry for _, entries in answer for entry in _readable(entries)]
+
+
+def _readable(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> Iterator[LogEntry]:
+    """Those up to what another program wrote there."""
+    with suppress(ValueError):
+        for _, fields in entries:
+            yield _entry(fields)
+
+
+def _entry(fields: Mapping[bytes, bytes]) -> LogEntry:
+    """Raises `ValueError` for what no relay wrote."""
+    return _entry_decoder.decode(fields.get(b"e", b""))

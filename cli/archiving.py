@@ -19,8 +19,12 @@ from cli.connection import configured, open_owner_database, run
 from cli.log_proof import given_public_key
 from cli.output import FAILED, fail, print_json
 from commands.operations import record_operation
-from commands.shapes import parse_duration
+from commands.shapes import duration_text, parse_duration
+from domain.errors import InvalidInput
 from domain.operation import EvaluationsArchived
+
+AGE_MIN = timedelta(days=7)
+"""Longer than anything asks for an evaluation after it was closed: mails about it are tried for hours."""
 
 
 class ListedSegment(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +39,10 @@ class ListedSegment(msgspec.Struct, frozen=True, kw_only=True):
 def run_archive(*, older_than: str, public_keys: Sequence[str], as_json: bool) -> None:
     """Archive all parts that are old enough, one file after the other. Raises `InvalidInput`, `LogBroken`."""
     age = parse_duration(older_than, field="--older-than")
+    if age < AGE_MIN:
+        raise InvalidInput(
+            f"give at least {duration_text(AGE_MIN)}: what is still worked on must stay", field="--older-than"
+        )
     settings = configured()
     own = known_signing_key(settings.data_dir, settings.secret_key)
     keys = [given_public_key(key) for key in public_keys] or ([own.public] if own else [])

@@ -235,7 +235,7 @@ async def _log(guard: PostgresGuard) -> Finding:
     """Whether every event gets its place, and who is in the way."""
     state = await guard.state()
     if state.restored:
-        message = "the store was restored into another cluster"
+        message = "the store was restored into another cluster, or lost events"
         return _failed("log", message, "stop Vigil, run `vigil store repair`; see docs/operations.md")
     if not state.late:
         return _ok("log", f"position {state.position}, {state.waiting_events} events on their way")

@@ -53,6 +53,9 @@ def _sentence(error: Exception) -> str | None:
 
     from adapters.data_dir import DataDirInUse
     from adapters.embedded_process import EmbeddedServerFailed
+    from adapters.log_archive import ArchiveUnreadable
+    from adapters.log_chain import LogBroken
+    from adapters.personal_data import PersonKeyMissing
     from adapters.postgres_repair import StoreInUse
     from adapters.secret_key import SecretKeyRefused
     from adapters.wrapping_keys import WrappedKeyBroken, WrappingKeyMissing
@@ -78,13 +81,16 @@ def _sentence(error: Exception) -> str | None:
         case OSError():
             return _first_line(error)
         case (
-            DataDirInUse()
+            ArchiveUnreadable()
+            | DataDirInUse()
             | EmbeddedServerFailed()
             | SecretKeyRefused()
             | WrappedKeyBroken()
             | WrappingKeyMissing()
             | RoleEnded()
             | EndpointsUnknown()
+            | LogBroken()
+            | PersonKeyMissing()
             | StoreInUse()
             | SettingsInvalid()
         ):

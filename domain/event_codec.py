@@ -45,7 +45,7 @@ def upcast_entry(entry: LogEntry) -> LogEntry:
         return entry
     if not 1 <= entry.type_version < present:
         raise _unknown(entry.type, entry.type_version)
-    data = UPCASTERS.upcast(entry.type, entry.type_version, entry.data).decode()
+    data = _upcast(entry.type, entry.type_version, entry.data).decode()
     return msgspec.structs.replace(entry, type_version=present, data=data)
 
 
@@ -78,7 +78,16 @@ def _reader(tag: str, version: int) -> Callable[[str | bytes], Event]:
     if cls is None or not 1 <= version <= cls.tag_version:
         raise _unknown(tag, version)
     read = msgspec.json.Decoder(cls).decode
-    return read if version == cls.tag_version else lambda data: read(UPCASTERS.upcast(tag, version, data))
+    return read if version == cls.tag_version else lambda data: read(_upcast(tag, version, data))
+
+
+def _upcast(tag: str, version: int, data: str | bytes) -> bytes:
+    """As the present version has it; what cannot be brought there is as unknown as a newer version."""
+    try:
+        return UPCASTERS.upcast(tag, version, data)
+    except (LookupError, TypeError, ValueError, AttributeError, msgspec.DecodeError) as error:
+        message = f"an event {tag!r} cannot be brought from version {version} to the present one"
+        raise UnknownEvent(f"{message}: {type(error).__name__}") from error
 
 
 @lru_cache(maxsize=1024)

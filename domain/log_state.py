@@ -12,7 +12,7 @@ class LogState(msgspec.Struct, frozen=True, kw_only=True):
     `waiting_events` have been appended and have no position yet (counted up to `WAITING_EVENTS_MAX`), the first of them
     for `waiting_seconds`. `held` says that a transaction which is still open may yet bring an event before it, so nobody
     may give it a position. `oldest_open` is the id of the oldest open transaction in the whole cluster. `restored`: the
-    store comes from another cluster, and no relay has found its log whole here.
+    store comes from another cluster and no relay has found its log whole here, or events that had positions are gone.
     """
 
     position: int
@@ -48,3 +48,13 @@ class OpenTransaction(msgspec.Struct, frozen=True, kw_only=True):
     state: str | None
     open_seconds: float | None
     query: str | None
+
+
+class EventsLost(Exception):
+    """Events that had positions are not in the log any more."""
+
+    def __init__(self, head: int, seen: int) -> None:
+        super().__init__(
+            f"the log ends at position {head} or goes on otherwise, and it was at {seen}: events are lost, as when a standby"
+            " is promoted that lacked the last commits. Nothing is sequenced until `vigil store repair` (docs/failover.md)"
+        )

@@ -26,6 +26,9 @@ exception
 end
 $$;
 
+-- In clusters that come from before PostgreSQL 15 everybody may make functions there, which the owner would then call.
+revoke create on schema public from public;
+
 grant usage on schema public, read_model to vigil_app;
 grant select on all tables in schema public to vigil_app;
 grant select, insert, update, delete on all tables in schema read_model to vigil_app;

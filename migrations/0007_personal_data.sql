@@ -16,6 +16,20 @@ comment on table person_key is 'The key of each person, wrapped by the configure
 -- A key without a row would be made again.
 revoke delete, truncate on person_key from vigil_app;
 
+-- Nor is a destroyed key put back, from a backup say, or one person's row made another's.
+create function refuse_change_of_person_key() returns trigger
+language plpgsql as $$
+begin
+    if new.owner_id <> old.owner_id or (old.destroyed_at is not null and new is distinct from old) then
+        raise exception 'a destroyed key stays destroyed' using errcode = 'restrict_violation';
+    end if;
+    return new;
+end
+$$;
+
+create trigger person_key_stays_destroyed before update on person_key
+for each row execute function refuse_change_of_person_key();
+
 create function person_lock(owner_id uuid) returns bigint
 language sql immutable as $$
     select hashtextextended('person:' || owner_id, 0)

@@ -130,7 +130,7 @@ def _judged(state: LogState) -> Check:
     if state.restored:
         return Check(
             status="restored",
-            message="the store was restored into another cluster; stop Vigil and run `vigil store repair`",
+            message="the store was restored into another cluster, or lost events; stop Vigil and run `vigil store repair`",
         )
     if not state.late:
         return Check(status="ok")

@@ -74,7 +74,7 @@ class LogReader:
         entries = await self._close_gaps(seen, after)
         if not entries or self._monotonic() >= self._check_at:
             self._check_at = self._monotonic() + CHECK_SECONDS
-            counts = Counter(entry.partition for entry in seen)
+            counts = Counter(entry.partition for entry in seen if entry.place > after[entry.partition])
             reached = {**after, **{entry.partition: entry.place for entry in entries}}
             # Where Redis gave as much as was asked for, it has more; that is no sign of a loss.
             entries += await self._compare_with_truth({p: reached[p] for p in after if counts[p] < BATCH_ENTRIES_MAX})

@@ -24,8 +24,8 @@ REPUBLISHED_ENTRIES_MAX = 5_000
 class Log(Protocol):
     """The log in PostgreSQL."""
 
-    async def read(self, partition: int, *, after_place: int, limit: int) -> list[LogEntry]:
-        """Entries of a partition after a place."""
+    async def read_kept(self, partition: int, *, after_place: int, limit: int) -> list[LogEntry]:
+        """Entries of a partition after a place, and after whatever the store has let go of: without gaps up to the last."""
         ...
 
     async def places(self) -> Sequence[int]:
@@ -41,7 +41,7 @@ class Publishing(Protocol):
         ...
 
     async def last(self, partition: int) -> LogEntry | None:
-        """The last entry there, None when empty."""
+        """The last entry there, None when empty. Raises `ValueError` for what is no entry."""
         ...
 
     async def forget(self, partition: int) -> None:
@@ -123,22 +123,32 @@ class Publication:
     async def _catch_up(self, partition: int, head: int) -> bool:
         """Bring a partition to the head after a take-over, a failure or a rival's publication; whether it is there. What
         Redis has is dropped when it is too far behind, or is not the beginning of what the log has."""
-        last = await self._tail.last(partition)
-        if last is not None and not await self._continues(last, head):
-            log.warning(
-                "redis does not hold the log; filling it anew", partition=partition, place=last.place, head=head
-            )
+        try:
+            last = await self._tail.last(partition)
+            missing = await (self._tail_end(partition, head) if last is None else self._following(last, head))
+        except (ValueError, _NotInTheLog) as error:
+            log.warning("redis does not hold the log; filling it anew", partition=partition, head=head, why=repr(error))
             await self._tail.forget(partition)
-            last = None
-        after_place = max(0, head - REPUBLISHED_ENTRIES_MAX) if last is None else last.place
-        missing = await self._log.read(partition, after_place=after_place, limit=REPUBLISHED_ENTRIES_MAX)
+            last, missing = None, await self._tail_end(partition, head)
         if missing and not await self._tail.publish(partition, missing, after=last):
             return False
         if end := missing[-1] if missing else last:
             self._last[partition] = end
         return True
 
-    async def _continues(self, last: LogEntry, head: int) -> bool:
-        if not head - REPUBLISHED_ENTRIES_MAX <= last.place <= head:
-            return False
-        return await self._log.read(last.partition, after_place=last.place - 1, limit=1) == [last]
+    async def _tail_end(self, partition: int, head: int) -> list[LogEntry]:
+        after_place = max(0, head - REPUBLISHED_ENTRIES_MAX)
+        return await self._log.read_kept(partition, after_place=after_place, limit=REPUBLISHED_ENTRIES_MAX)
+
+    async def _following(self, last: LogEntry, head: int) -> list[LogEntry]:
+        """What the log has after `last`. Raises `_NotInTheLog` when that is too far behind, or not there."""
+        if head - REPUBLISHED_ENTRIES_MAX <= last.place <= head:
+            limit = REPUBLISHED_ENTRIES_MAX + 1
+            found = await self._log.read_kept(last.partition, after_place=last.place - 1, limit=limit)
+            if found[:1] == [last]:
+                return found[1:]
+        raise _NotInTheLog(f"place {last.place}")
+
+
+class _NotInTheLog(Exception):
+    """The log does not go on after what Redis ends with."""

@@ -11,6 +11,7 @@ import structlog
 
 from domain.crash_points import CrashPoint, reached
 from domain.log_entry import LogEntry
+from domain.log_state import EventsLost
 from workers.lifecycle import Leases, Monotonic, Stop, run_steps
 from workers.publication import Log, Publication, Publishing
 
@@ -29,17 +30,17 @@ class Sequencing(Log, Protocol):
     """The log in PostgreSQL."""
 
     async def sequence_batch(self) -> list[LogEntry]:
-        """Give positions to the next events; empty when there are none or another sequencer was faster."""
+        """Give positions to the next events; empty when there are none or another sequencer was faster. Raises `EventsLost`."""
         ...
 
     async def is_from_another_cluster(self) -> bool:
-        """Whether the store was restored into a cluster whose transaction ids are behind its own."""
+        """Whether the store was restored into a cluster whose transaction ids are behind its own, or lost events."""
         ...
 
 
 class StoreRestored(Exception):
-    """The store was restored into another cluster, whose transaction ids do not go on from its own: new events would be
-    lost or come before old ones. Stop Vigil and run `vigil store repair`."""
+    """The store was restored into another cluster, whose transaction ids do not go on from its own, so that new events would
+    be lost or come before old ones; or it lost events that had positions. Stop Vigil and run `vigil store repair`."""
 
     def __init__(self) -> None:
         super().__init__(" ".join((type(self).__doc__ or "").split()))
@@ -73,7 +74,11 @@ class Relay:
         """Relay one batch; how many seconds to rest."""
         if not await self._is_leader():
             return LEASE_RENEWAL_SECONDS / 2
-        entries = await self._sequencing.sequence_batch()
+        try:
+            entries = await self._sequencing.sequence_batch()
+        except EventsLost:
+            self._leads, self._renew_at = False, 0.0
+            raise
         if entries:
             reached(CrashPoint.RELAY_AFTER_SEQUENCING)
         await self._publication.offer(entries, patience_seconds=PUBLICATION_PATIENCE_SECONDS)

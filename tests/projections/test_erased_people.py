@@ -148,6 +148,11 @@ async def test_tables_kept_from_before_a_rebuild_lose_the_person_too(pool: Pool)
     async with pool.connection() as connection:
         await connection.execute("create schema read_model_older create table users (id uuid, told text)")
         await connection.execute("insert into read_model_older.users values (%s, 'Ada')", (owner_id,))
+        # Of another make in what it allows, and somebody else's without any of our tables.
+        await connection.execute("create schema read_model_oldest create table users (like users including all)")
+        await connection.execute("alter table read_model_oldest.users add check (name <> 'erased')")
+        await connection.execute("insert into read_model_oldest.users select * from users where id = %s", (owner_id,))
+        await connection.execute("create schema read_model_of_a_stranger")
         assert "Ada" in str((await dump(connection, PREVIOUS))["users"])
     erased = NewEvents(stream_id=owner_id, owner_id=owner_id, expected_version=3, events=(UserErased(erased_at=AT),))
     await PostgresEventStore(pool, new_id=uuid7).append([erased], metadata=Metadata(correlation_id=uuid7(), actor="t"))
@@ -158,3 +163,4 @@ async def test_tables_kept_from_before_a_rebuild_lose_the_person_too(pool: Pool)
         assert live == kept
         assert [row for row in kept["users"] if str(owner_id) in str(row[0]) and "Ada" in str(row[0])] == []
         assert await (await connection.execute("select * from read_model_older.users")).fetchall() == []
+        assert await (await connection.execute("select * from read_model_oldest.users")).fetchall() == []

@@ -11,6 +11,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from adapters import postgres_read_tables
+from adapters.personal_data import SealBroken
 from adapters.postgres_leases import PostgresLeases
 from adapters.postgres_outbox import PostgresTriggers
 from adapters.postgres_parked import Connection, Handle, PostgresParked, projecting
@@ -224,6 +225,24 @@ async def test_a_retry_goes_as_far_as_the_next_event_that_is_refused(crew: Crew,
     assert "foreign key" in left.error or "check constraint" in left.error
     assert "DETAIL" not in left.error
     assert crew.done == [3]
+
+
+async def test_what_cannot_be_opened_is_refused_like_what_cannot_be_written(crew: Crew, stuck: Stuck) -> None:
+    _, first, _ = stuck
+    await crew.execute(MEND)
+
+    async def open_entries(entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
+        for entry in entries:
+            if entry.version == 4:
+                raise SealBroken(entry.stream_id, entry.version, entry.type, "name")
+        return entries
+
+    handle = projecting(crew.world.tables, open_entries)
+    assert await crew.retry(first, handle=handle) == (2, 1)
+    (left,) = await crew.parked.streams(None)
+    assert left.version == 4
+    assert "not what was sealed there" in left.error
+    assert await crew.retry(first) == (1, 0)
 
 
 async def test_only_what_the_stream_waits_for_can_be_given_up_and_the_rest_follows(crew: Crew, stuck: Stuck) -> None:

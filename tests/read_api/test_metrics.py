@@ -1,5 +1,6 @@
 """What Prometheus scrapes: the figures of the log and its consumers, from the database, and the counts of the process."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from litestar import Litestar
 from litestar.middleware import DefineMiddleware
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 from uuid_utils.compat import uuid7
 
@@ -126,6 +128,22 @@ async def test_without_the_database_the_counts_are_still_told(scraped: Scraped, 
     assert figures["vigil_database_up"] == 0
     assert "vigil_events_appended_total" in figures
     assert "vigil_log_position" not in figures
+
+
+async def test_those_who_scrape_at_the_same_moment_cost_the_database_one_answer(scraped: Scraped) -> None:
+    class Counted(PrometheusMetrics):
+        asked = 0
+
+        async def _asked(self) -> list[GaugeMetricFamily]:
+            self.asked += 1
+            return await super()._asked()
+
+    metrics = Counted(scraped.pool, now=lambda: AT)
+    pages = await asyncio.gather(*(metrics.page() for _ in range(50)))
+    assert (metrics.asked, len(set(pages))) == (1, 1)
+    assert b"vigil_database_up 1.0" in pages[0]
+    await metrics.page()
+    assert metrics.asked == 2
 
 
 async def test_anybody_may_scrape_and_learns_of_nobody(scraped: Scraped) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
 from adapters.postgres_event_store import PostgresEventStore
-from adapters.postgres_pool import Pool
+from adapters.postgres_pool import Pool, open_pool
 from commands.event_store import ConcurrentAppend
 from domain.event import Metadata, NewEvents
 from domain.user import RoleGranted
@@ -57,8 +57,6 @@ def test_whatever_appends_meet_each_is_stored_or_refused_as_if_alone(
 
 
 async def _meet(attempts: list[tuple[int, int]], database: str) -> None:
-    from adapters.postgres_pool import open_pool  # noqa: PLC0415  a pool of this example's own loop
-
     async with open_pool(database, size_max=4) as pool:
         store = PostgresEventStore(pool, new_id=uuid7)
         streams = [uuid7() for _ in range(4)]
@@ -130,3 +128,29 @@ async def test_an_append_that_waits_for_a_rivals_commit_holds_up_nobody(pool: Po
         await rival.commit()
     with pytest.raises(ConcurrentAppend):
         await waiting
+
+
+async def test_a_deadlock_with_a_rival_costs_nobody_who_shares_the_statement_anything(database: str) -> None:
+    insert = (
+        "insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)"
+        " values (%s, 1, %s, 'user.role_granted', 1, '{}', '{}', %s)"
+    )
+    first, *others, last = (uuid7() for _ in range(20))
+    waits = "select exists (select from pg_locks where locktype = 'transactionid' and not granted)"
+    # The group finds out first, so it is the one that is ended.
+    async with (
+        open_pool(database, size_max=4, settings="-c deadlock_timeout=20ms") as pool,
+        await psycopg.AsyncConnection.connect(database) as rival,
+    ):
+        store = PostgresEventStore(pool, new_id=uuid7)
+        await rival.execute(insert, (last, last, uuid7()))
+        appends = [store.append([one_event(s, "a")], metadata=METADATA) for s in (first, *others, last)]
+        together = asyncio.gather(*appends, return_exceptions=True)
+        async with pool.connection() as watching:
+            while await (await watching.execute(waits)).fetchone() != (True,):
+                await asyncio.sleep(0)
+        await rival.execute(insert, (others[-1], others[-1], uuid7()))
+        await rival.commit()
+        outcomes = await together
+    refused = [type(outcome) for outcome in outcomes if outcome is not None]
+    assert refused == [ConcurrentAppend, ConcurrentAppend]

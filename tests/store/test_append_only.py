@@ -199,3 +199,23 @@ async def test_an_owner_without_any_special_right_can_migrate_where_the_role_is_
         assert not (await PostgresGuard(pool).state()).restored
     async with open_pool(without_roles, size_max=1) as owner:
         assert await PostgresGuard(owner).may_change_events()
+
+
+async def test_nobody_makes_functions_that_the_owner_would_call(without_roles: str) -> None:
+    """Before PostgreSQL 15 everybody could make them in the schema public, and an upgrade keeps that."""
+    before_15, plant = (
+        "grant create on schema public to public",
+        "create function public.hashtextextended(text, integer)",
+    )
+    with psycopg.connect(without_roles, autocommit=True) as owner:
+        owner.execute(before_15)
+    assert yoyo_migrations.up(without_roles)
+    application = without_roles.replace("vigil_plain_owner@", f"{APPLICATION_ROLE}@")
+    body = " returns bigint language sql as 'select 1'"
+    with psycopg.connect(application) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute((plant + body).encode())
+    async with open_pool(application, size_max=1) as pool:
+        assert not await PostgresGuard(pool).may_change_events()
+        with psycopg.connect(without_roles, autocommit=True) as owner:
+            owner.execute(before_15)
+        assert await PostgresGuard(pool).may_change_events()

@@ -8,16 +8,21 @@ import psycopg
 import pytest
 import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from eventsourcing.persistence import DataError
+from psycopg import sql
 from uuid_utils.compat import uuid7
 
+from adapters.eventsourcing_connection import Access, StoreConnections
+from adapters.eventsourcing_recorders import VigilApplicationRecorder
 from adapters.log_archive import ArchiveFiles, ArchiveUnreadable, Segment, lines_of
 from adapters.log_chain import Fault, LogBroken
 from adapters.log_signatures import PublicKeys, SigningKey
 from adapters.log_verifier import verify_lines
 from adapters.postgres_archive import ARCHIVED, ArchivedSegment, PostgresArchive
+from adapters.postgres_event_store import PostgresEventStore, StreamArchived
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_log_proof import PostgresLogProof
-from adapters.postgres_pool import Pool
+from adapters.postgres_pool import Pool, open_pool
 from adapters.postgres_read_tables import LIVE
 from adapters.postgres_rebuild import Rebuild
 from adapters.postgres_replay import LogIncomplete
@@ -26,7 +31,7 @@ from benchmarks.filling import copy_events, sequence_all
 from benchmarks.history import History
 from domain.log_entry import PARTITIONS, LogEntry
 from projections.core import CORE
-from tests.conftest import AT
+from tests.conftest import AT, database_url
 from tests.projections.test_core_projection import dump
 
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
@@ -210,7 +215,9 @@ async def test_killed_between_the_file_and_the_store_the_part_is_written_again(
     before = await whole_log(filled, None)
     folder = tmp_path / "archive"
     folder.mkdir()
-    (folder / "log-000000000001-000000000200.ndjson.zst").write_bytes(b"half of a file")
+    digest = await PostgresSignedHeads(filled).log_hash(200)
+    assert digest is not None
+    (folder / f"log-000000000001-000000000200-{digest.hex()[:16]}.ndjson.zst").write_bytes(b"half of a file")
     await archive_all(archive)
     assert await whole_log(filled, archive) == before
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
@@ -232,3 +239,46 @@ async def test_an_archived_stream_cannot_be_written_again(filled: Pool, archive:
 def test_a_position_that_no_file_holds_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ArchiveUnreadable):
         ArchiveFiles(tmp_path).entries(Segment(1, 2, "none.ndjson.zst", "0" * 64), [1])
+
+
+async def test_a_folder_that_two_stores_share_keeps_the_files_of_both(
+    filled: Pool, archive: PostgresArchive, database: str, tmp_path: Path
+) -> None:
+    await archive_all(archive)
+    before = await whole_log(filled, archive)
+    name = f"{database.partition('?')[0].rsplit('/', 1)[1]}_other"
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as owner:
+        await owner.execute(sql.SQL("create database {} template vigil_template").format(sql.Identifier(name)))
+    try:
+        other_url = database_url(database, name)
+        await asyncio.to_thread(copy_events, other_url, History(6, people=2, monitors_each=1).entries(250))
+        async with open_pool(other_url, size_max=2) as other:
+            await sequence_all(other)
+            await sign(other, 200)
+            assert len(await archive_all(PostgresArchive(other, tmp_path / "archive"))) == 1
+    finally:
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as owner:
+            await owner.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    assert await whole_log(filled, PostgresArchive(filled, tmp_path / "archive")) == before
+
+
+async def test_the_library_is_told_that_an_event_is_archived(
+    filled: Pool, archive: PostgresArchive, database: str
+) -> None:
+    await archive_all(archive)
+    connections = StoreConnections(database, Access.READ)
+    recorder = VigilApplicationRecorder(connections)
+    try:
+        with pytest.raises(DataError, match="stands in an archive file"):
+            await asyncio.to_thread(recorder.select_notifications, 1, 600)
+    finally:
+        connections.close()
+
+
+async def test_loading_an_archived_stream_says_where_it_is(filled: Pool, archive: PostgresArchive) -> None:
+    await archive_all(archive)
+    async with filled.connection() as connection:
+        row = await (await connection.execute("select stream_id from event where data is null limit 1")).fetchone()
+    assert row is not None
+    with pytest.raises(StreamArchived, match="is archived"):
+        await PostgresEventStore(filled, new_id=uuid7).load(row[0])

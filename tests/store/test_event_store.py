@@ -95,3 +95,21 @@ async def test_an_append_that_is_not_the_first_write_of_its_transaction_is_refus
                 await connection.execute("insert into reservation values ('a', 'b', gen_random_uuid())")
                 await connection.execute("select append_events('{}','{}','{}','{}','{}','{}','{}','{}')")
         assert caught.value.sqlstate == "VG001"
+
+
+async def test_a_predecessor_that_commits_later_is_not_awaited_but_missed(
+    store: PostgresEventStore, database: str
+) -> None:
+    """Were it awaited, its successor would have the older transaction id, and be sequenced before it."""
+    stream = uuid7()
+    async with await psycopg.AsyncConnection.connect(database) as rival:
+        await rival.execute(
+            "insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)"
+            """ values (%s, 1, %s, 'user.role_granted', 1, '{"role": "a"}', '{}', %s)""",
+            (stream, stream, uuid7()),
+        )
+        for roles in (("b",), ("b", "c")):
+            with pytest.raises(ConcurrentAppend):
+                await store.append([granted(stream, *roles, after=1)], metadata=metadata())
+        await rival.commit()
+    await store.append([granted(stream, "b", "c", after=1)], metadata=metadata())

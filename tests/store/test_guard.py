@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from adapters import yoyo_migrations
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.postgres_event_store import PostgresEventStore
-from adapters.postgres_guard import PostgresGuard, _without_values
+from adapters.postgres_guard import _STATE, PostgresGuard, _without_values
 from adapters.postgres_leases import PostgresLeases
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_pool import Pool, open_pool
@@ -283,3 +283,19 @@ def test_the_statement_is_shown_without_its_values(query: str | None, shown: str
 def test_no_text_literal_is_ever_shown(secret: str, quote: str) -> None:
     shown = _without_values("update t set a = LITERAL".replace("LITERAL", f"{quote}{secret}'"))
     assert shown in {"update t set a =", "update t set a = E", "update t set a = N"}
+
+
+async def test_looking_at_the_log_reads_a_few_rows_however_many_there_are(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute(
+            "insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)"
+            " select md5(n::text)::uuid, 1, md5(n::text)::uuid, 'user.role_granted', 1, '{}', '{}', md5(n::text)::uuid"
+            " from generate_series(1, 30000) as n"
+        )
+        await connection.execute(
+            "update log_head set tx = last.tx, seq = last.seq"
+            " from (select tx, seq from event order by tx desc, seq desc limit 1) as last"
+        )
+        await connection.execute("analyze event")
+        plan = await (await connection.execute(b"explain " + _STATE.encode(), (100,))).fetchall()
+    assert "Seq Scan on event" not in str(plan)

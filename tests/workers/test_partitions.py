@@ -296,3 +296,13 @@ async def test_consumers_share_apart(workers_pool: Pool, crew: Crew) -> None:
     await crew.round()
     await other.round()
     assert (crew.shares(), other.shares()) == ({"a": 16}, {"a": 16})
+
+
+async def test_leases_that_are_lost_begin_above_what_the_checkpoints_have_seen(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("insert into checkpoint (consumer, partition, epoch) values ('core', 3, 41)")
+    leases = PostgresLeases(pool)
+    names = [f"core:{partition}" for partition in range(2)]
+    shared = await leases.share(names, "one", members="core/holder/", lifetime=timedelta(seconds=3))
+    assert shared == dict.fromkeys(names, 42)
+    assert await leases.hold(["relay"], "one", lifetime=timedelta(seconds=3)) == {"relay": 42}

@@ -11,11 +11,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from adapters.embedded_redis import EmbeddedRedis
+from adapters.postgres_archive import PostgresArchive
 from adapters.postgres_leases import PostgresLeases
+from adapters.postgres_log import PostgresLog
+from adapters.postgres_pool import Pool
 from adapters.redis_log import RedisLog
 from domain.log_entry import LogEntry
 from tests.faults.installation import check_log
 from tests.workers.world import RestlessStop, Ticks, World, somebody_in
+from workers.log_reader import LogReader
 from workers.publication import REDIS_PAUSE_SECONDS
 from workers.relay import (
     LEASE_RENEWAL_SECONDS,
@@ -272,3 +276,39 @@ async def test_a_relay_asks_redis_about_partitions_only_while_it_may_be_behind(
         await step(leader)
     calls = await client.info("commandstats")
     assert not [name for name in calls if "xrevrange" in name]
+
+
+async def test_what_is_no_entry_in_redis_stops_nobody_and_goes(world: World, client: redis.Redis, ticks: Ticks) -> None:
+    leader, tail = relay(world, client, ticks), RedisLog(client, namespace="t")
+    reader = LogReader(tail, world.log, monotonic=ticks)
+    await world.notes(somebody_in(3), 2)
+    await world.notes(somebody_in(5), 2)
+    await work(leader, world)
+    await client.xadd("t:log:{p03}", {"e": b"[3, 3]"}, id="3-0")
+    await client.xadd("t:log:{p03}", {"of": "another program"}, id="7-0")
+    read = await reader.read({3: 0, 5: 0})
+    assert [(entry.partition, entry.place) for entry in read] == [(3, 1), (3, 2), (5, 1), (5, 2)]
+    await world.notes(somebody_in(3), 2)
+    await work(leader, world)
+    assert await held(client, 3) == [1, 2, 3, 4]
+
+
+async def test_redis_is_filled_without_the_archive(
+    world: World, client: redis.Redis, ticks: Ticks, owner_pool: Pool, tmp_path: Path
+) -> None:
+    archived, others = somebody_in(3), somebody_in(3)
+    log = PostgresLog(world.pool, PostgresArchive(world.pool, tmp_path))  # which has no files
+    leader = Relay(log, RedisLog(client, namespace="t"), PostgresLeases(world.pool), holder="one", monotonic=ticks)
+    await world.notes(archived, 2)
+    await world.notes(others, 2)
+    await work(leader, world)
+    async with owner_pool.connection() as owner:
+        await owner.execute("update event set data = null, metadata = null where stream_id = %s", (archived,))
+    leader._publication.begin()
+    await work(leader, world)
+    assert await held(client, 3) == [1, 2, 3, 4]  # what is there already stays
+    await client.flushall()
+    leader._publication.begin()
+    await world.notes(others, 1)
+    await work(leader, world)
+    assert await held(client, 3) == [3, 4, 5]

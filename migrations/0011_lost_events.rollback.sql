@@ -1,0 +1,1 @@
+alter table log_head drop column lost_at;

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup run test check format lock bench-append bench-path bench-project bench-recovery bench-loading golden clean
+.PHONY: help setup run test check format lock bench-append bench-path bench-project bench-recovery bench-loading golden faults clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench-loading: setup ## Loading a stream of 10, 1,000 and 20,000 events, with sn
 
 bench-recovery: setup ## Take-over after kill -9 of a projector, and after FLUSHALL
 	@$(BIN)/python -m benchmarks.recovery
+
+faults: setup ## Break Vigil on purpose and see that what must hold holds; SEED=1 N=20
+	@$(BIN)/python -m faults --seed $(or $(SEED),1) --seeds $(or $(N),20) $(if $(JSON),--json)
 
 clean: ## Remove what was built and run here, the demo's data too
 	rm -rf .venv .vigil .mypy_cache .ruff_cache .pytest_cache .hypothesis

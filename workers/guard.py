@@ -64,7 +64,10 @@ class Guard:
             self._oldest, self._oldest_since = state.oldest_open, now
         open_long = self._oldest is not None and now - self._oldest_since > OPEN_SECONDS_MAX
         if state.restored:
-            self._tell("restored", "the store was restored into another cluster, or lost events; stop Vigil, run `vigil store repair`")
+            self._tell(
+                "restored",
+                "the store was restored into another cluster, or lost events; stop Vigil, run `vigil store repair`",
+            )
         elif (state.late and state.held) or open_long:
             await self._name(state)
         elif state.late:

@@ -156,7 +156,14 @@ def test_commands_take_a_key_and_changes_take_a_version(by_id: dict[str, Any]) -
     keyed = {name for name, operation in by_id.items() if "Idempotency-Key" in parameter_names(operation)}
     assert keyed == {
         *("create_monitor", "create_action", "create_trigger", "evaluate_monitor", "pause_monitor", "resume_monitor"),
-        *("replace_monitor", "change_monitor", "replace_action", "replace_trigger", "enable_trigger", "disable_trigger"),
+        *(
+            "replace_monitor",
+            "change_monitor",
+            "replace_action",
+            "replace_trigger",
+            "enable_trigger",
+            "disable_trigger",
+        ),
         *("delete_monitor", "delete_action", "delete_trigger"),
     }
     versioned = {name for name, operation in by_id.items() if "If-Match" in parameter_names(operation)}

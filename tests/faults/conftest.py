@@ -18,4 +18,5 @@ def launcher() -> Iterator[Launcher]:
 
 @pytest.fixture(scope="session")
 def servers(postgres_url: str, template_database: str, launcher: Launcher, servers_folder: Path) -> Servers:
-    return Servers(postgres_url, template_database, launcher, servers_folder / "faults")
+    folder = servers_folder / "faults"
+    return Servers(postgres_url, template_database, launcher, folder, servers_folder / "postgres.log")

@@ -1,6 +1,10 @@
 """The fault suite itself, as `make faults SEED=1 N=20` runs it: real processes broken on purpose, and nothing lost, doubled,
 shown wrongly or left undone. A failure names the seed and the command that repeats it."""
 
+import ast
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 from rich.console import Console
@@ -13,6 +17,7 @@ from faults.scenarios import ELSEWHERE, SCENARIOS, scenarios_of
 from faults.servers import Servers
 from faults.suite import play_seeds
 
+ROOT = Path(__file__).parents[2]
 SEEDS = range(1, 21)
 
 
@@ -36,6 +41,12 @@ async def test_whatever_breaks_what_must_hold_holds(servers: Servers) -> None:
 def test_twenty_seeds_in_a_row_play_every_scenario_wherever_they_begin() -> None:
     for first in range(1, 200):
         assert {scenario for seed in range(first, first + 20) for scenario in scenarios_of(seed)} == set(SCENARIOS)
+
+
+def test_rows_that_are_not_played_are_those_of_other_tests() -> None:
+    for row, path in ELSEWHERE.items():
+        title = ast.get_docstring(ast.parse((ROOT / path).read_text())) or ""
+        assert str(row) in re.findall(r"\d+", title.partition(" of the fault matrix")[0])
 
 
 def test_a_seed_always_plays_the_same() -> None:

@@ -151,7 +151,8 @@ class PostgresReadTables:
                 if await move_checkpoints(connection, self._projection.name, new, places=places, epochs=epochs):
                     # Only now: whoever held the checkpoints may have parked something before he let go.
                     applied = await self._without_parked(connection, entries)
-                    await self.write(connection, applied)
+                    async with connection.pipeline():  # one round trip for all statements
+                        await self.write(connection, applied)
                     await erase_in_kept_tables(connection, applied, self.write)
                     reached(CrashPoint.PROJECTOR_BEFORE_COMMIT)
                     return new

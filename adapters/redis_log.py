@@ -60,10 +60,17 @@ class RedisLog:
             return bool(await self._publish(keys=[self._key(partition)], args=arguments))
 
     async def last(self, partition: int) -> LogEntry | None:
-        """The last entry in Redis, None when the stream is empty. Raises `ValueError` for what is no entry."""
+        """The last entry in Redis, None when the stream is empty. Raises `ValueError` for what is no entry, or stands at
+        another id than its own: nothing could be appended behind it."""
         with redis_failures():
             newest = await self._client.xrevrange(self._key(partition), count=1)
-        return _entry(newest[0][1]) if newest else None
+        if not newest:
+            return None
+        ((id_, fields),) = newest
+        entry = _entry(fields)
+        if id_ != b"%d-0" % entry.place:
+            raise ValueError(f"place {entry.place} stands at the id {id_!r}")
+        return entry
 
     async def forget(self, partition: int) -> None:
         """Drop a stream that no longer fits the log, so that it can start anywhere again."""

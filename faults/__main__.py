@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,9 @@ from faults.run import Outcome
 from faults.scenarios import ELSEWHERE
 from faults.servers import servers_of_our_own
 from faults.suite import INSTALLATIONS, play_seeds
+
+TABLE_CHARS = 118
+"""Into a file or a pipe the table is as wide as it needs to be."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -50,7 +54,8 @@ def main(
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report)))
     else:
-        Console(highlight=False).print(table_of(report, ELSEWHERE))
+        width = None if sys.stdout.isatty() else TABLE_CHARS
+        Console(highlight=False, width=width).print(table_of(report, ELSEWHERE))
     raise typer.Exit(1 if report.violations else 0)
 
 

@@ -114,6 +114,9 @@ class Reactor:
             raise
         if not entries:
             return REST_SECONDS
+        # Reading may have taken until the leases are due. Renewed now, there is time to handle what was read.
+        if self._partitions.are_due and await self._partitions.renew(self._checkpoints.places):
+            return 0  # what was read may be somebody else's now
         batch = Handled()
         try:
             await self._handle(entries, batch)

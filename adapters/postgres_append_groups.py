@@ -36,8 +36,9 @@ on conflict (stream_id, version) do nothing
 returning event_id
 """
 
-# One JSON document: psycopg writes arrays in Python, which costs more than all the rest.
-_APPEND_GROUP = """
+# One JSON document: psycopg writes arrays in Python, which costs more than all the rest. The predecessor is selected, not
+# asked for with `exists`: that may be planned as a hash of the whole table.
+APPEND_GROUP = """
 insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)
 select e.*
 from (
@@ -45,7 +46,8 @@ from (
            (j->>7)::uuid
     from jsonb_array_elements(%b::text::jsonb) as j
 ) e
-where e.version = 1 or exists (select from event p where p.stream_id = e.stream_id and p.version = e.version - 1)
+where e.version = 1
+   or (select true from event p where p.stream_id = e.stream_id and p.version = e.version - 1)
 on conflict (stream_id, version) do nothing
 returning event_id
 """
@@ -111,7 +113,7 @@ class AppendGroups:
                 if len(rows) == 1:
                     cursor = await connection.execute(_APPEND_ONE, rows[0])
                 else:
-                    cursor = await connection.execute(_APPEND_GROUP, (_document(rows),))
+                    cursor = await connection.execute(APPEND_GROUP, (_document(rows),))
                 return {row[0] for row in await cursor.fetchall()}
             except psycopg.Error as error:
                 if connection.broken:

@@ -1,6 +1,7 @@
 """Appends that share a commit: each is still its own, in what it writes, what it refuses and whom it tells."""
 
 import asyncio
+import json
 from collections import defaultdict
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
+from adapters.postgres_append_groups import APPEND_GROUP
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_pool import Pool, open_pool
 from commands.event_store import ConcurrentAppend
@@ -154,3 +156,17 @@ async def test_a_deadlock_with_a_rival_costs_nobody_who_shares_the_statement_any
         outcomes = await together
     refused = [type(outcome) for outcome in outcomes if outcome is not None]
     assert refused == [ConcurrentAppend, ConcurrentAppend]
+
+
+async def test_a_group_finds_predecessors_by_their_keys_however_large_the_table_is(pool: Pool) -> None:
+    store = PostgresEventStore(pool, new_id=uuid7)
+    streams = [uuid7() for _ in range(2_000)]
+    await asyncio.gather(*(store.append([one_event(s, "a")], metadata=METADATA) for s in streams))
+    document = json.dumps([[str(s), 2, str(s), "user.role_granted", 1, {}, {}, str(uuid7())] for s in streams[:8]])
+    async with pool.connection() as connection:
+        await connection.execute("analyze event")
+        rows = await (await connection.execute("explain " + APPEND_GROUP, (document,))).fetchall()
+    plan = "\n".join(row[0] for row in rows)
+    assert "event_pkey" in plan
+    assert "Seq Scan on event" not in plan
+    assert "hashed" not in plan

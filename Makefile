@@ -44,8 +44,9 @@ lock: ## Resolve pyproject.toml anew into requirements.lock (names, versions, ha
 
 bench-append: setup ## Events appended a second, against the eventsourcing library and pgbench
 	@$(BIN)/python -m benchmarks.append
+	@$(BIN)/python -m benchmarks.append_beside
 
-bench-path: setup ## From append to readable, at 500 events a second
+bench-path: setup ## From append to readable, at 1,000 events a second
 	@$(BIN)/python -m benchmarks.path
 
 bench-project: setup ## Live projection, and a rebuild of 1,000,000 events

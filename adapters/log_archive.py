@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import os
-import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from typing import BinaryIO
 import msgspec
 import zstandard
 
+from adapters.kept_file import appearing_whole
 from adapters.log_export_format import LINE_BYTES_MAX, LoggedEvent, read
 from domain.log_entry import LogEntry
 
@@ -107,21 +106,10 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def new_archive_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write lines to, compressed. It gets its name when it is complete and on disk, readable by its owner only."""
+    """A file to write lines to, compressed. It gets its name when it is complete and on disk; makes the folder."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            with zstandard.ZstdCompressor(level=9).stream_writer(file, closefd=False) as packed:
-                yield packed
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with (
+        appearing_whole(path) as file,
+        zstandard.ZstdCompressor(level=9).stream_writer(file, closefd=False) as packed,
+    ):
+        yield packed

@@ -11,13 +11,10 @@ from uuid import UUID
 
 import msgspec
 import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
+from adapters.postgres_pool import Pool
 from commands.event_store import ConcurrentAppend
 
-Connection = psycopg.AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
 Row = Mapping[str, Any]
 
 GROUPS_AT_ONCE = 2

@@ -8,18 +8,14 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
-import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.log_archive import SUFFIX, ArchiveFiles, ArchiveUnreadable, Segment, lines_of, new_archive_file, sha256_of
 from adapters.log_chain import TrustedKeys, Verified
 from adapters.log_export_format import written
 from adapters.log_verifier import verify_lines
 from adapters.postgres_log_proof import PostgresLogProof
+from adapters.postgres_pool import Pool
 from domain.log_entry import LogEntry
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
 SEGMENT_POSITIONS = 10_000
 """About how many positions stand in one file: some megabytes unpacked, so that reading one event needs no more."""

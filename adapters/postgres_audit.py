@@ -7,22 +7,18 @@ nobody is `adapters.log_verifier`, which needs only an exported file.
 from collections.abc import Callable
 
 import msgspec
-import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.log_archive import ArchiveUnreadable
 from adapters.log_chain import Chain, Fault, LogBroken, TrustedKeys, broken, positions
 from adapters.log_export_format import GENESIS
 from adapters.log_signatures import PublicKeys
 from adapters.postgres_log import Archive, LogHead, PostgresLog
-from adapters.postgres_log_proof import LogRow, PostgresLogProof
+from adapters.postgres_log_proof import LogRow, PostgresLogProof, take_row
+from adapters.postgres_pool import Pool
 from adapters.postgres_signed_heads import PostgresSignedHeads
 from domain.errors import InvalidInput
 from domain.log_check import LogCheck
 from domain.signed_head import SignedHead
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
 
 class PostgresLogVerifier:
@@ -106,14 +102,7 @@ def _take(chain: Chain, row: LogRow) -> None:
     if row.position != chain.next:
         message = f"{positions(chain.next, row.position - 1)} removed from the log"
         raise broken(Fault.REMOVED, message, chain.next)
-    event = f"position {row.position}, version {row.version} of the stream {row.stream_id},"
-    if row.event is None:
-        message = f"{event} was removed: the log has it and the store has not"
-        raise broken(Fault.REMOVED, message, row.position, stream_id=row.stream_id, version=row.version)
-    if not chain.fits(row.event):
-        message = f"{event} was changed: it does not give its hash"
-        raise broken(Fault.CHANGED, message, row.position, stream_id=row.stream_id, version=row.version)
-    chain.take(row.event)
+    take_row(chain, row)
 
 
 def _check_end(chain: Chain, head: LogHead, newest: SignedHead | None) -> None:

@@ -6,12 +6,11 @@ from typing import assert_never
 from uuid import UUID
 
 import msgspec
-import psycopg
 import zstandard
-from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 
 from adapters.postgres_erasure import erase_person
+from adapters.postgres_pool import Connection
 from commands.event_store import (
     CloseEvaluation,
     Companion,
@@ -28,8 +27,6 @@ from commands.event_store import (
     Release,
     Reserve,
 )
-
-Connection = psycopg.AsyncConnection[TupleRow]
 
 _RESERVE = "insert into reservation (scope, value, stream_id) values (%s, %s, %s)"
 _COUNT_PLACES = "select count(*) from reservation where scope = %s"

@@ -3,11 +3,9 @@
 from typing import Any, LiteralString
 
 import msgspec
-import psycopg
 from psycopg import sql
-from psycopg.rows import TupleRow
 
-Connection = psycopg.AsyncConnection[TupleRow]
+from adapters.postgres_pool import Connection
 
 _PRIMARY_KEYS = """
 select c.relname, array_agg(a.attname order by a.attnum)

@@ -6,14 +6,13 @@ from uuid import UUID
 
 import msgspec
 import psycopg
-from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.personal_data import KeyOf, MissingKey, open_event, seal_event
 from adapters.postgres_append_groups import AppendGroups, CommitUnknown
 from adapters.postgres_companions import write_companions
 from adapters.postgres_person_keys import NoKeys
+from adapters.postgres_pool import Connection, Pool
 from adapters.postgres_snapshots import PostgresSnapshots
 from commands.event_store import (
     WAITING_REQUEST,
@@ -34,9 +33,6 @@ from commands.event_store import (
 )
 from domain.event import Metadata, NewEvents, StreamEvent, personal_fields
 from domain.event_codec import decode, decode_metadata, encode_metadata
-
-Connection = psycopg.AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
 
 _APPEND = """
 select append_events(%s::uuid[], %s::integer[], %s::uuid[], %s::text[], %s::smallint[],

@@ -3,16 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import psycopg
 from psycopg import sql
-from psycopg.rows import TupleRow
 
+from adapters.postgres_pool import Connection
 from adapters.postgres_read_tables import LIVE, record_first_use
 from adapters.postgres_shadow import Shadow, drop_schema, shape
 from domain.log_entry import PARTITIONS
 from projections.projection import Projection
-
-Connection = psycopg.AsyncConnection[TupleRow]
 
 PREVIOUS = "read_model_previous"
 _ASIDE = "read_model_aside"

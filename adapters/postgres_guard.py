@@ -10,14 +10,10 @@ import re
 from typing import Any, LiteralString
 
 import msgspec
-import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres_log import HOME, NO_HEAD
+from adapters.postgres_pool import Pool
 from domain.log_state import WAITING_EVENTS_MAX, LogState, OpenTransaction
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
 QUERY_CHARACTERS_MAX = 100
 

@@ -5,16 +5,12 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
-import psycopg
 import zstandard
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
+from adapters.postgres_pool import Pool
 from domain.evaluation import Previous, Verdict
 from domain.evidence import Document, FetchOutcome, Memory, Validators
 from domain.fact import FactValue
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
 _LAST_EVALUATION = """
 select s.last_evaluation_id, e.status is not null and e.status in ('completed', 'failed')

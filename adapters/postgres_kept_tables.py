@@ -9,13 +9,12 @@ from uuid import UUID
 import psycopg
 import structlog
 from psycopg import sql
-from psycopg.rows import TupleRow
 
+from adapters.postgres_pool import Connection
 from domain.log_entry import LogEntry
 
 log = structlog.get_logger()
 
-Connection = psycopg.AsyncConnection[TupleRow]
 Write = Callable[[Connection, Sequence[LogEntry]], Awaitable[None]]
 
 ERASURE = "user.erased"

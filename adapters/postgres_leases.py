@@ -3,11 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
+from adapters.postgres_pool import Pool
 
 # A new lease begins above every epoch that a checkpoint has seen: whoever lost the leases must not be taken for a zombie.
 _HOLD = """

@@ -11,15 +11,10 @@ from dataclasses import dataclass
 from typing import Any, LiteralString, Protocol
 
 import msgspec
-import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
+from adapters.postgres_pool import Connection, Pool
 from domain.log_entry import PARTITIONS, LogEntry, partition_of
 from domain.log_state import EventsLost
-
-Connection = psycopg.AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
 
 BATCH_EVENTS_MAX = 2000
 NO_HEAD = "log_head is empty: the store was not migrated by `vigil migrate up`"

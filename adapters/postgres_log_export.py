@@ -8,14 +8,11 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
-import psycopg
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres_archive import ARCHIVED, PostgresArchive
+from adapters.postgres_pool import Pool
 from domain.log_entry import LogEntry
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
 WINDOW_POSITIONS = 1_000
 """Positions read at a time. They are dense, so a window is as much work with a filter as without."""

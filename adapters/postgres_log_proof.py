@@ -5,18 +5,15 @@ from typing import NoReturn
 from uuid import UUID
 
 import msgspec
-import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.log_chain import Chain, Fault, TrustedKeys, Verified, broken, positions
 from adapters.log_export_format import FORMAT_VERSION, GENESIS, End, Header, Line, LoggedEvent
 from adapters.postgres_log import Archive, LogHead, PostgresLog
+from adapters.postgres_pool import Pool
 from adapters.postgres_signed_heads import PostgresSignedHeads
 from domain.log_entry import LogEntry
 from domain.signed_head import SignedHead
 
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 Told = Callable[[int, int], None]
 """Hears how much of how much is done."""
 
@@ -126,7 +123,7 @@ class PostgresLogProof:
         async for row in self.rows(after=0, until=head.position):
             if row.position != chain.next:
                 await self._gap(chain.next, row.position - 1, head)
-            _take(chain, row)
+            take_row(chain, row)
             for each in await signed.up_to(row.position):
                 chain.take_head(each)
             if row.position % WINDOW_POSITIONS == 0:
@@ -191,7 +188,8 @@ class _Upcoming:
             self._next = None
 
 
-def _take(chain: Chain, row: LogRow) -> None:
+def take_row(chain: Chain, row: LogRow) -> None:
+    """Go on to the next row of the log. Raises `LogBroken` for an event that is not there, or not what it was."""
     event = f"position {row.position}, version {row.version} of the stream {row.stream_id},"
     if row.event is None:
         message = f"{event} was removed: the log has it and the store has not"

@@ -4,13 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
-
+from adapters.postgres_pool import Pool
 from projections.core import CORE
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
 _CLAIM = """
 insert into delivery_claim (notification_id, claimed_until)

@@ -11,20 +11,16 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
-from psycopg.rows import TupleRow, class_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg.rows import class_row
 
 from adapters.postgres_kept_tables import erase_in_kept_tables
 from adapters.postgres_log import PostgresLog
+from adapters.postgres_pool import Connection, Pool
 from adapters.postgres_read_tables import REFUSALS, OpenEntries, PostgresReadTables, as_they_are, reason_of
 from domain.errors import Conflict, NotFound
 from domain.event_codec import UnknownEvent
 from domain.log_entry import LogEntry
 from projections.projection import CannotApply
-
-Connection = psycopg.AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
 
 _STREAMS = """
 select p.consumer, p.stream_id, l.position::text as position, e.type, e.version, p.error, p.parked_at, count - 1 as behind

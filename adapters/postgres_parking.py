@@ -4,14 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
+from adapters.postgres_pool import Connection, Pool
 from adapters.postgres_read_tables import PostgresCheckpoints, move_checkpoints
 from domain.log_entry import LogEntry
-
-Connection = psycopg.AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
 
 _PARK = """
 insert into parked (consumer, partition, place, stream_id, error)

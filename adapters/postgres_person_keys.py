@@ -11,9 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.aes_gcm import NotSealedHere, new_key
 from adapters.personal_data import (
@@ -27,14 +25,12 @@ from adapters.personal_data import (
     PersonKeyMissing,
     open_event,
 )
+from adapters.postgres_pool import Pool
 from adapters.secret_key import derived_key
 from adapters.wrapping_keys import WrappingKeyMissing, WrappingKeys
 from domain.event import personal_fields
 from domain.log_entry import LogEntry
 from domain.operation import INSTALLATION
-
-Connection = psycopg.AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
 
 ROTATED_AT_ONCE = 500
 _BLINDING = "vigil reservations"

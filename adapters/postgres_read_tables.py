@@ -6,17 +6,13 @@ from uuid import UUID
 
 import msgspec
 import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres_kept_tables import erase_in_kept_tables
+from adapters.postgres_pool import Connection, Pool
 from domain.crash_points import CrashPoint, reached
 from domain.event_codec import UnknownEvent, upcast_entry
 from domain.log_entry import LogEntry
 from projections.projection import CannotApply, On, Projection, group_by_rank, split_into_runs
-
-Connection = psycopg.AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
 
 # Never past the log's own end: an entry from there is a ghost of a tail that a restored store no longer has. A crash may
 # lose the last commits, but always the checkpoint with the rows: they are simply projected again.

@@ -10,12 +10,11 @@ from typing import LiteralString
 
 import msgspec
 import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres_drift import TableDrift, compare
 from adapters.postgres_exchange import exchange, hold_live, return_to_previous
 from adapters.postgres_log import PostgresLog
+from adapters.postgres_pool import Connection, Pool
 from adapters.postgres_read_tables import LIVE, OpenEntries, as_they_are
 from adapters.postgres_replay import Ranges, Replay, ReplayOvertaken
 from adapters.postgres_shadow import Shadow
@@ -23,8 +22,6 @@ from domain.crash_points import CrashPoint, reached
 from domain.log_entry import PARTITIONS
 from projections.projection import CannotApply, Projection
 
-Connection = psycopg.AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
 Goals = Callable[[], Awaitable[Mapping[int, int]]]
 
 SHADOW, CHECKED = "read_model_next", "read_model_check"

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres_log import (
     ADVANCE_HEAD,
@@ -23,9 +20,7 @@ from adapters.postgres_log import (
     chain,
     read_head,
 )
-
-Connection = psycopg.AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
+from adapters.postgres_pool import Connection, Pool
 
 APPLICATION_NAME = "vigil store repair"
 

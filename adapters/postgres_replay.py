@@ -8,17 +8,13 @@ way through Python: sealed fields, former versions, and what the archive holds.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import psycopg
-from psycopg.rows import TupleRow
-
+from adapters.postgres_pool import Connection
 from adapters.postgres_read_tables import REFUSALS, OpenEntries, as_they_are, reason_of, write_group
 from adapters.postgres_shadow import Shadow
 from domain.event import event_types, personal_fields
 from domain.event_codec import UnknownEvent
 from domain.log_entry import LogEntry
 from projections.projection import CannotApply, On, Projection
-
-Connection = psycopg.AsyncConnection[TupleRow]
 
 Ranges = Mapping[int, tuple[int, int]]
 """For each partition the last place that was replayed, and the last to replay."""

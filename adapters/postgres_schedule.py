@@ -3,13 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
-
+from adapters.postgres_pool import Pool
 from domain.evaluation import EvaluationJob, evaluation_id
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
 _CLAIM_SLOTS = """
 with due as (

@@ -10,17 +10,12 @@ transaction id meanwhile, for which the sequencer would wait, and with it everyt
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import psycopg
 from psycopg import sql
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
+from adapters.postgres_pool import Connection
 from adapters.postgres_read_tables import LIVE
 from domain.log_entry import PARTITIONS
 from projections.projection import Projection
-
-Connection = psycopg.AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
 
 # A closed row to its partition: the progress moves in the transactions that write the tables.
 _BEGIN_PROGRESS = """

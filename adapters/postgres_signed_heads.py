@@ -2,13 +2,10 @@
 
 from collections.abc import AsyncIterator
 
-import psycopg
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
+from adapters.postgres_pool import Pool
 from domain.signed_head import SignedHead
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
 WINDOW_HEADS = 1_000
 

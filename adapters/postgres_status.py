@@ -3,15 +3,11 @@
 from datetime import datetime
 
 import msgspec
-import psycopg
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres_exchange import PREVIOUS
+from adapters.postgres_pool import Pool
 from adapters.postgres_read_tables import LIVE
 from projections.projection import Projection
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
 
 _STATUS = """
 with heads as (

@@ -1,11 +1,11 @@
 """The installation's secret, and the keys that are derived from it."""
 
 import hmac
-import os
 import secrets
-import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+from adapters.kept_file import keep_once
 
 _FILE = "secret_key"
 _CHARS_MIN = 32
@@ -29,8 +29,7 @@ def installation_secret(data_dir: Path, configured: str | None) -> bytes:
     path = data_dir / _FILE
     with suppress(FileNotFoundError):
         return _checked(path.read_text(), str(path))
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _keep(path, secrets.token_urlsafe(_KEY_BYTES))
+    keep_once(path, secrets.token_urlsafe(_KEY_BYTES))
     return _checked(path.read_text(), str(path))
 
 
@@ -51,28 +50,3 @@ def _checked(text: str, where: str) -> bytes:
             " `python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
         )
     return secret.encode()
-
-
-def _keep(path: Path, secret: str) -> None:
-    """Write `secret` unless there is one. The file gets its name when all of it is on the disk, and a hard link, unlike a
-    rename, fails when the name is taken: of two that start at once, both read what the first wrote."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{_FILE}-", dir=path.parent)  # made with mode 0600
-    written = Path(name)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{secret}\n")
-            file.flush()
-            os.fsync(descriptor)
-        with suppress(FileExistsError):
-            path.hardlink_to(written)
-    finally:
-        written.unlink()
-    _sync_names(path.parent)
-
-
-def _sync_names(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

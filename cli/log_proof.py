@@ -1,8 +1,6 @@
 """`vigil events export`, `verify` and `public-key`: the log for outsiders, who need not believe whoever keeps it."""
 
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from adapters.kept_file import appearing_whole
 from adapters.log_archive import lines_of
 from adapters.log_chain import LogBroken, Verified
 from adapters.log_export_format import LoggedEvent, written
@@ -54,8 +53,8 @@ def run_export(*, output: Path, first: int, last: int | None, signed: bool, as_j
     if last is not None and first > last:
         fail(f"there is nothing from position {first} to {last}", code=WRONG_USE)
     settings = configured()
-    with _written_at_once(output) as write:
-        exported = run(_export(settings, write, output=output, first=first, last=last, signed=signed))
+    with appearing_whole(output) as file:
+        exported = run(_export(settings, file.write, output=output, first=first, last=last, signed=signed))
     if as_json:
         print_json(exported)
         return
@@ -196,16 +195,3 @@ def _progress(what: str) -> Iterator[Told]:
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _written_at_once(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """A file that gets its name when it is complete, readable by its owner only: it tells what people watch."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file.write
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

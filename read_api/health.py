@@ -5,17 +5,13 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
-import psycopg
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from commands.http.caller import ANONYMOUS_ROUTE
 from domain.log_state import LogState
 from projections.core import CORE
-
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[TupleRow]]
+from read_api.database import Pool
 
 LAG_SECONDS_MAX = 30.0
 HEARTBEAT_SECONDS_MAX = 30.0

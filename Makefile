@@ -64,6 +64,7 @@ bench-recovery: setup ## Take-over after kill -9 of a projector, and after FLUSH
 
 faults: setup ## Break Vigil on purpose and see that what must hold holds; SEED=1 N=20
 	@$(BIN)/python -m faults --seed $(or $(SEED),1) --seeds $(or $(N),20) $(if $(JSON),--json)
+	@$(if $(JSON),,$(BIN)/python -m pytest -q tests/faults/test_database_faults.py tests/faults/test_lost_commit.py)
 
 clean: ## Remove what was built and run here, the demo's data too
 	rm -rf .venv .vigil .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -73,7 +73,7 @@ def make_application(parts: Parts) -> Application:
         route_handlers=[
             Router("/api/v1", route_handlers=[*writes, *reads, document_route()], guards=[fresh_reads(parts.pool)]),
             Health,
-            metrics_route(parts.metrics),
+            metrics_route(parts.metrics, parts.settings),
             front_door,
         ],
         dependencies={name: Provide(_always(part), sync_to_thread=False) for name, part in provided.items()},

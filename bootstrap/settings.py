@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     )
     http_host: str = Field("127.0.0.1", description="Address the API listens on.")
     http_port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 lets the system choose.")
+    metrics_token: str | None = Field(
+        None,
+        min_length=16,
+        description="Bearer token that Prometheus sends to /metrics. Unset: open while the API listens on loopback only.",
+    )
     public_url: str | None = Field(
         None, description="Address people reach Vigil at, for links in mails. Unset: the address the API listens on."
     )

@@ -18,14 +18,18 @@ from uuid_utils.compat import uuid7
 from adapters.postgres_pool import Pool, open_pool
 from adapters.prometheus_metrics import CountedEventStore, CountedLog, CountedReadTables, PrometheusMetrics
 from bootstrap.metrics import metrics_route
+from bootstrap.settings import read_settings
 from commands.event_store import ConcurrentAppend
 from commands.http.caller import BearerAuthentication, Principal
+from commands.http.failures import EXCEPTION_HANDLERS
+from commands.http.request import RequestIds
 from domain.event import Metadata, NewEvents
 from domain.log_entry import PARTITIONS
 from domain.user import RoleGranted
 from projections.core import CORE
 from tests.conftest import AT
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104  compared, not bound
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 
 
@@ -146,20 +150,45 @@ async def test_those_who_scrape_at_the_same_moment_cost_the_database_one_answer(
     assert metrics.asked == 2
 
 
-async def test_anybody_may_scrape_and_learns_of_nobody(scraped: Scraped) -> None:
+async def scrape(scraped: Scraped, *, token: str | None = None, **settings: str) -> httpx.Response:
+    """The answer of an API with these settings."""
     app = Litestar(
-        route_handlers=[metrics_route(scraped.metrics)],
+        route_handlers=[metrics_route(scraped.metrics, read_settings(**settings))],
         middleware=[DefineMiddleware(BearerAuthentication, tokens=NoTokens())],
+        exception_handlers=EXCEPTION_HANDLERS,
     )
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    transport = httpx.ASGITransport(app=cast("Any", RequestIds(app, new_id=uuid7)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://vigil.test") as client:
+        return await client.get("/metrics", headers=headers)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+async def test_on_this_machine_anybody_may_scrape_and_learns_of_nobody(scraped: Scraped, host: str) -> None:
     stream = uuid7()
     await scraped.append(stream)
-    transport = httpx.ASGITransport(app=cast("Any", app))
-    async with httpx.AsyncClient(transport=transport, base_url="http://vigil.test") as client:
-        answer = await client.get("/metrics")
+    answer = await scrape(scraped, http_host=host)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert "vigil_log_waiting_events 1.0\n" in answer.text
     assert str(stream) not in answer.text
+
+
+@pytest.mark.parametrize("host", [EVERYWHERE, "::", "10.0.0.7", "vigil.example"])
+async def test_an_api_that_others_reach_tells_no_figures_without_a_token(scraped: Scraped, host: str) -> None:
+    answer = await scrape(scraped, http_host=host)
+    assert answer.status_code == 403
+    assert "set VIGIL_METRICS_TOKEN" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", EVERYWHERE])
+async def test_with_a_token_only_who_sends_it_may_scrape(scraped: Scraped, host: str) -> None:
+    secret = "a token of Prometheus"
+    wrong = [None, "another token altogether", secret[:-1], f"{secret}x", ""]
+    refused = [await scrape(scraped, http_host=host, metrics_token=secret, token=token) for token in wrong]
+    assert [answer.status_code for answer in refused] == [401] * len(wrong)
+    answer = await scrape(scraped, http_host=host, metrics_token=secret, token=secret)
+    assert answer.status_code == 200
 
 
 async def test_every_figure_is_told_in_the_operations_page_and_no_other(scraped: Scraped) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from domain.log_state import LogState, OpenTransaction
+from domain.log_state import LATE_SECONDS, LogState, OpenTransaction
 from workers.lifecycle import Leases, Monotonic, Stop, run_steps
 
 log = structlog.get_logger()
@@ -45,6 +45,7 @@ class Guard:
         self._monotonic = monotonic
         self._oldest: str | None = None
         self._oldest_since = 0.0
+        self._position, self._position_since = -1, 0.0
         self._quiet_until: dict[str, float] = {}
 
     async def run(self, stop: Stop) -> None:
@@ -62,7 +63,11 @@ class Guard:
         now = self._monotonic()
         if state.oldest_open != self._oldest:
             self._oldest, self._oldest_since = state.oldest_open, now
+        if state.position != self._position:
+            self._position, self._position_since = state.position, now
         open_long = self._oldest is not None and now - self._oldest_since > OPEN_SECONDS_MAX
+        # After a pause of all of Vigil the first event has waited for long, and a relay has only just begun.
+        stands_still = now - self._position_since > LATE_SECONDS
         if state.restored:
             self._tell(
                 "restored",
@@ -70,9 +75,9 @@ class Guard:
             )
         elif (state.late and state.held) or open_long:
             await self._name(state)
-        elif state.late:
+        elif state.late and stands_still:
             self._tell("late", "events wait and nothing holds them up; does a relay run?", **_waiting(state))
-        elif self._quiet_until:
+        elif self._quiet_until and not state.late:
             self._quiet_until.clear()
             log.info("the log goes on", position=state.position)
 

@@ -144,9 +144,22 @@ async def test_a_query_that_writes_nothing_holds_nothing_up(watch: Watch, databa
 async def test_events_that_nobody_sequences_are_told_as_such(watch: Watch) -> None:
     await watch.append(1)
     await watch.late()
+    assert await watch.told() == []  # all of Vigil may have just been started again
+    watch.seconds += 2
     [warning] = await watch.told()
     assert "does a relay run?" in warning["event"]
     assert warning["waiting_events"] == 1
+
+
+async def test_a_log_that_moves_on_is_not_told_as_standing_still(watch: Watch) -> None:
+    await watch.append(1)
+    await watch.late()
+    assert await watch.told() == []
+    watch.seconds += 2
+    await watch.sequence()
+    await watch.append(1)
+    await watch.late()
+    assert await watch.told() == []
 
 
 async def test_only_the_guard_with_the_lease_speaks(watch: Watch, database: str) -> None:

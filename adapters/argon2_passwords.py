@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Argon2Passwords:
-    """Fulfils the port `commands.identity.Passwords`.
+    """Fulfils the port `commands.identity_ports.Passwords`.
 
     The parameters are RFC 9106's second recommended option (section 4: 3 passes, 64 MiB, 4 lanes, salt of 16 and hash
     of 32 bytes), above the minimum of ASVS 5.0, appendix C. `at_once_max` hashes run at the same time, so their memory

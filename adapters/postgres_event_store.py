@@ -5,49 +5,22 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
-import psycopg
 from psycopg.types.json import Jsonb
 
 from adapters.personal_data import KeyOf, MissingKey, open_event, seal_event
 from adapters.postgres_append_groups import AppendGroups, CommitUnknown
-from adapters.postgres_companions import write_companions
+from adapters.postgres_appending import append_together
 from adapters.postgres_person_keys import NoKeys
-from adapters.postgres_pool import Connection, Pool
+from adapters.postgres_pool import Pool
 from adapters.postgres_snapshots import PostgresSnapshots
-from commands.event_store import (
-    WAITING_REQUEST,
-    AlreadyAnswered,
-    AlreadyReserved,
-    Companion,
-    ConcurrentAppend,
-    ErasePerson,
-    KeepCredential,
-    KeepReceipt,
-    KeepRequest,
-    KeepSchedule,
-    PersonErased,
-    Receipt,
-    Release,
-    Reserve,
-    Snapshot,
-)
+from commands.event_store import Companion, ConcurrentAppend, Receipt, Release, Reserve, Snapshot
 from domain.event import Metadata, NewEvents, StreamEvent, personal_fields
 from domain.event_codec import decode, decode_metadata, encode_metadata
-
-_APPEND = """
-select append_events(%s::uuid[], %s::integer[], %s::uuid[], %s::text[], %s::smallint[],
-                     %s::text[]::jsonb[], %s::text[]::jsonb[], %s::uuid[])
-"""
 
 _LOAD = """
 select version, owner_id, type, type_version, data::text, metadata::text, event_id, recorded_at
 from event where stream_id = %s and version > %s order by version
 """
-
-# Neither takes a transaction id, so the append stays the first write.
-_HOLD_PEOPLE = "select hold_people(%s)"
-_HOLD_FOR_ERASURE = "select pg_advisory_xact_lock(person_lock(%s))"
-_LOCK_SCOPE = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 _FIND_RECEIPT = """
 select fingerprint, status, (answer->>'stream_id')::uuid, (answer->>'version')::integer, answer->'data'
@@ -64,12 +37,6 @@ _FIND_WAITING = "select evaluation_id from evaluation_request where monitor_id =
 _EVENT_AT = "select event_id from event where stream_id = %s and version = %s"
 
 _IS_ERASED = "select exists (select from person_key where owner_id = %s and destroyed_at is not null)"
-
-EXPECTED_VERSION_AHEAD = "VG002"
-PERSON_ERASED = "VG003"
-
-LEFT_BEHIND = (Reserve, KeepSchedule, KeepRequest, KeepCredential, KeepReceipt)
-"""What stays of a person until their erasure."""
 
 DATA = 4
 """The column of a loaded row that holds the event."""
@@ -179,7 +146,9 @@ class PostgresEventStore:
         companions = [await self._blinded(companion) for companion in companions]
         for attempt in range(ATTEMPTS_MAX):
             try:
-                return await self._write(rows, companions)
+                if len(rows) == 1 and not companions:
+                    return await self._groups.append(rows[0])
+                return await append_together(self._pool, rows, companions)
             except ConcurrentAppend:
                 if attempt > 0 and await self._is_stored(rows):
                     return None
@@ -188,28 +157,6 @@ class PostgresEventStore:
                 if not rows or attempt == ATTEMPTS_MAX - 1:
                     raise (lost.__cause__ or lost) from None
         return None
-
-    async def _write(self, rows: Sequence[dict[str, Any]], companions: Sequence[Companion]) -> None:
-        if len(rows) == 1 and not companions:
-            return await self._groups.append(rows[0])
-        async with self._pool.connection() as connection:
-            try:
-                async with connection.transaction():
-                    await _hold_people(connection, rows, companions)
-                    await _lock_quotas(connection, companions)
-                    await _append(connection, rows)
-                    await write_companions(connection, companions)
-            except psycopg.errors.UniqueViolation as error:
-                raise _meaning(error) from error
-            except psycopg.Error as error:
-                if error.sqlstate == EXPECTED_VERSION_AHEAD:
-                    raise ConcurrentAppend from error
-                if error.sqlstate == PERSON_ERASED:
-                    raise PersonErased from error
-                # The victim of a deadlock has written nothing, and may try again as whoever does not know.
-                if connection.broken or isinstance(error, psycopg.errors.DeadlockDetected):
-                    raise CommitUnknown from error
-                raise
 
     async def _is_stored(self, rows: Sequence[dict[str, Any]]) -> bool:
         """Whether the stream's version holds our event and not somebody else's; all of an append is stored or none."""
@@ -271,43 +218,3 @@ class PostgresEventStore:
             for new in batch
             for offset, event in enumerate(new.events, start=1)
         ]
-
-
-async def _append(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        columns = zip(*(row.values() for row in rows), strict=True)
-        await connection.execute(_APPEND, [list(column) for column in columns])
-
-
-async def _hold_people(connection: Connection, rows: Sequence[dict[str, Any]], companions: Sequence[Companion]) -> None:
-    """An erasure waits for everybody who is leaving something of the person behind, and who comes after it is refused."""
-    for companion in companions:
-        if isinstance(companion, ErasePerson):
-            await connection.execute(_HOLD_FOR_ERASURE, (companion.user_id,))
-            return
-    if any(isinstance(companion, LEFT_BEHIND) for companion in companions):
-        owners = {row["owner_id"] for row in rows}
-        owners |= {companion.owner_id for companion in companions if isinstance(companion, KeepReceipt)}
-        await connection.execute(_HOLD_PEOPLE, (sorted(owners),))
-
-
-async def _lock_quotas(connection: Connection, companions: Sequence[Companion]) -> None:
-    """Counting places needs everybody who takes one in a row. An advisory lock assigns no transaction id, so the
-    append stays the first write."""
-    for scope in sorted({c.scope for c in companions if isinstance(c, Reserve) and c.places_max is not None}):
-        await connection.execute(_LOCK_SCOPE, (scope,))
-
-
-def _meaning(error: psycopg.errors.UniqueViolation) -> Exception:
-    match error.diag.constraint_name:
-        case "event_pkey":
-            return ConcurrentAppend()
-        case "reservation_pkey":
-            detail = error.diag.message_detail or ""
-            return AlreadyReserved(detail.partition("=(")[2].partition(",")[0])
-        case "evaluation_request_one_waiting":
-            return AlreadyReserved(WAITING_REQUEST)
-        case "command_receipt_pkey":
-            return AlreadyAnswered()
-        case _:
-            return error

@@ -51,7 +51,7 @@ where (token_hash = %(token)s or spent_hashes @> array[%(token)s::bytea]) and en
 
 
 class PostgresAccounts:
-    """Fulfils the port `commands.identity.Accounts`. `blind` says how an address stands among the reservations; without it
+    """Fulfils the port `commands.identity_ports.Accounts`. `blind` says how an address stands among the reservations; without it
     it stands there as it is."""
 
     def __init__(self, pool: Pool, *, blind: Callable[[str, str], Awaitable[str]] | None = None) -> None:
@@ -78,7 +78,7 @@ class PostgresAccounts:
 
 
 class PostgresSessions:
-    """Fulfils the port `commands.identity.Sessions`.
+    """Fulfils the port `commands.identity_ports.Sessions`.
 
     A refresh token is 256 random bits that mean nothing; only its SHA-256 is stored, which is enough for so many bits
     (ASVS 11.5.1). It works once. A spent token that comes back was stolen, from the person or by them: its whole session

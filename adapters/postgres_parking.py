@@ -5,16 +5,9 @@ from uuid import UUID
 
 import psycopg
 
-from adapters.postgres_pool import Connection, Pool
-from adapters.postgres_read_tables import PostgresCheckpoints, move_checkpoints
+from adapters.postgres_checkpoints import BEHIND, PostgresCheckpoints, held_back, move_checkpoints, park
+from adapters.postgres_pool import Pool
 from domain.log_entry import LogEntry
-
-_PARK = """
-insert into parked (consumer, partition, place, stream_id, error)
-select %s, * from unnest(%s::smallint[], %s::bigint[], %s::uuid[], %s::text[])
-on conflict do nothing
-"""
-_HELD_BACK = "select distinct stream_id from parked where consumer = %s and stream_id = any (%s)"
 
 
 class PostgresParking:
@@ -32,7 +25,7 @@ class PostgresParking:
     async def held_back(self, stream_ids: Collection[UUID]) -> set[UUID]:
         """Those of the streams that have an entry parked."""
         async with self._pool.connection() as connection:
-            return await self._held_back(connection, stream_ids)
+            return await held_back(connection, self._consumer, stream_ids)
 
     async def move(
         self,
@@ -50,29 +43,13 @@ class PostgresParking:
             # This locks the checkpoints, as does whoever takes out what is parked.
             if not await move_checkpoints(connection, self._consumer, new, places=places, epochs=epochs):
                 raise psycopg.Rollback(transaction)
-            await self._park(connection, parked)
+            await park(connection, self._consumer, parked)
             streams = {entry.stream_id for entry in behind}
-            if streams and await self._held_back(connection, streams) != streams:
+            if streams and await held_back(connection, self._consumer, streams) != streams:
                 raise psycopg.Rollback(transaction)
-            await self._park(connection, [(entry, "behind") for entry in behind])
+            await park(connection, self._consumer, [(entry, BEHIND) for entry in behind])
             return True
         return False
-
-    async def _held_back(self, connection: Connection, stream_ids: Collection[UUID]) -> set[UUID]:
-        rows = await (await connection.execute(_HELD_BACK, (self._consumer, list(stream_ids)))).fetchall()
-        return {row[0] for row in rows}
-
-    async def _park(self, connection: Connection, parked: Sequence[tuple[LogEntry, str]]) -> None:
-        if not parked:
-            return
-        entries = [entry for entry, _ in parked]
-        columns = (
-            [entry.partition for entry in entries],
-            [entry.place for entry in entries],
-            [entry.stream_id for entry in entries],
-            [reason.replace("\0", "") for _, reason in parked],
-        )
-        await connection.execute(_PARK, (self._consumer, *columns))
 
     def is_outage(self, error: Exception) -> bool:
         """Whether something did not answer that will answer later: such an error says nothing about the entry."""

@@ -2,39 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import LiteralString
-from uuid import UUID
 
 import msgspec
 import psycopg
 
+from adapters.postgres_checkpoints import BEHIND, PostgresCheckpoints, held_back, move_checkpoints, park
 from adapters.postgres_kept_tables import erase_in_kept_tables
 from adapters.postgres_pool import Connection, Pool
 from domain.crash_points import CrashPoint, reached
 from domain.event_codec import UnknownEvent, upcast_entry
 from domain.log_entry import LogEntry
 from projections.projection import CannotApply, On, Projection, group_by_rank, split_into_runs
-
-# Never past the log's own end: an entry from there is a ghost of a tail that a restored store no longer has. A crash may
-# lose the last commits, but always the checkpoint with the rows: they are simply projected again.
-_MOVE_CHECKPOINTS = """
-with relaxed as materialized (
-    select set_config('synchronous_commit', 'off', true)
-), moved as (
-    update checkpoint c set position = m.new, epoch = m.epoch, updated_at = clock_timestamp()
-    from relaxed, unnest(%s::smallint[], %s::bigint[], %s::bigint[], %s::bigint[]) as m (partition, old, new, epoch)
-    where c.consumer = %s and c.partition = m.partition and c.position = m.old and c.epoch <= m.epoch
-      and m.new <= (select partition_positions[m.partition + 1] from log_head)
-    returning true
-)
-select count(*) from moved
-"""
-
-_BEGIN_PLACES = """
-insert into checkpoint (consumer, partition) select %s, unnest(%s::smallint[]) on conflict do nothing
-"""
-# A statement of its own, for its own snapshot: rows that somebody else has just begun are not visible to the insert that
-# found them taken.
-_PLACES = "select partition, position from checkpoint where consumer = %s and partition = any (%s::smallint[])"
 
 # One JSON document: psycopg writes arrays in Python, which cost more than all the rest of a batch together.
 _BATCH = """
@@ -47,12 +25,6 @@ with batch as materialized (
 """
 
 _encoder = msgspec.json.Encoder()
-
-
-_PARK = """
-insert into parked (consumer, partition, place, stream_id, error) values (%s, %s, %s, %s, %s) on conflict do nothing
-"""
-_PARKED_STREAMS = "select distinct stream_id from parked where consumer = %s and stream_id = any (%s)"
 
 _BUILT_BY = """
 insert into projection_tables (projection, schema, version, fingerprint) values (%s, %s, %s, %s) on conflict do nothing
@@ -69,50 +41,6 @@ OpenEntries = Callable[[Sequence[LogEntry]], Awaitable[Sequence[LogEntry]]]
 async def as_they_are(entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
     """For stores that seal nothing."""
     return entries
-
-
-class PostgresCheckpoints:
-    """How far a consumer has come. Moving is a compare-and-set on the position, fenced by the epoch."""
-
-    def __init__(self, pool: Pool, consumer: str) -> None:
-        self._pool = pool
-        self._consumer = consumer
-
-    async def places(self, partitions: Sequence[int]) -> dict[int, int]:
-        """The place in each partition, 0 where nothing was consumed yet."""
-        async with self._pool.connection() as connection:
-            values = (self._consumer, list(partitions))
-            await connection.execute(_BEGIN_PLACES, values)
-            rows = await (await connection.execute(_PLACES, values)).fetchall()
-        return dict(rows)
-
-    async def move(self, new: Mapping[int, int], *, places: Mapping[int, int], epochs: Mapping[int, int]) -> bool:
-        """Move on its own, for consumers that write no tables; whether it was still ours to move."""
-        async with self._pool.connection() as connection, connection.transaction():
-            return await move_checkpoints(connection, self._consumer, new, places=places, epochs=epochs)
-
-
-async def move_checkpoints(
-    connection: Connection,
-    consumer: str,
-    new: Mapping[int, int],
-    *,
-    places: Mapping[int, int],
-    epochs: Mapping[int, int],
-) -> bool:
-    """Move the checkpoints of `new` from `places`, inside a transaction; False: at least one was not ours, roll back."""
-    partitions = sorted(new)
-    cursor = await connection.execute(
-        _MOVE_CHECKPOINTS,
-        (
-            partitions,
-            [places[p] for p in partitions],
-            [new[p] for p in partitions],
-            [epochs[p] for p in partitions],
-            consumer,
-        ),
-    )
-    return await cursor.fetchone() == (len(partitions),)
 
 
 class PostgresReadTables:
@@ -164,22 +92,16 @@ class PostgresReadTables:
         new = {entry.partition: entry.place}
         async with self._pool.connection() as connection, connection.transaction() as transaction:
             if await move_checkpoints(connection, self._projection.name, new, places=places, epochs=epochs):
-                await connection.execute(_PARK, (self._projection.name, *_parked(entry), error))
+                await park(connection, self._projection.name, [(entry, error)])
                 return new
             raise psycopg.Rollback(transaction)
         return None
 
     async def _without_parked(self, connection: Connection, entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
         """Entries of streams that have one parked are parked behind it, so that a stream keeps its order."""
-        streams = list({entry.stream_id for entry in entries})
-        rows = await (await connection.execute(_PARKED_STREAMS, (self._projection.name, streams))).fetchall()
-        held = {row[0] for row in rows}
-        if not held:
-            return entries
-        behind = [(self._projection.name, *_parked(entry), "behind") for entry in entries if entry.stream_id in held]
-        async with connection.cursor() as cursor:
-            await cursor.executemany(_PARK, behind)
-        return [entry for entry in entries if entry.stream_id not in held]
+        held = await held_back(connection, self._projection.name, {entry.stream_id for entry in entries})
+        await park(connection, self._projection.name, [(each, BEHIND) for each in entries if each.stream_id in held])
+        return [entry for entry in entries if entry.stream_id not in held] if held else entries
 
     async def write(self, connection: Connection, entries: Sequence[LogEntry]) -> None:
         """Change the tables in the connection's search path by a batch, without a checkpoint."""
@@ -199,10 +121,6 @@ async def record_first_use(connection: Connection, projection: Projection) -> No
     """Write down that the live tables are made by this program's SQL, unless it is known by which they are."""
     values = (projection.name, LIVE, projection.version, projection.fingerprint())
     await connection.execute(_BUILT_BY, values)
-
-
-def _parked(entry: LogEntry) -> tuple[int, int, UUID]:
-    return entry.partition, entry.place, entry.stream_id
 
 
 async def write_group(connection: Connection, handler: On, group: Sequence[LogEntry]) -> None:

@@ -1,4 +1,4 @@
-"""What may be watched, and with which selectors: the port `commands.monitors.SourceRules`."""
+"""What may be watched, and with which selectors: the port `commands.plan_compiler.SourceRules`."""
 
 from adapters.fact_selection import check_select
 from adapters.network_guard import AddressRefused, NetworkGuard

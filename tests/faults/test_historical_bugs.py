@@ -8,10 +8,11 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from adapters import postgres_log
+from adapters.postgres_checkpoints import PostgresCheckpoints
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_pool import Pool, open_pool
-from adapters.postgres_read_tables import PostgresCheckpoints, PostgresReadTables
+from adapters.postgres_read_tables import PostgresReadTables
 from bootstrap.parts import utc_now
 from domain import action, user
 from domain.action import ActionRevised, EmailAction

@@ -14,9 +14,9 @@ from adapters import postgres_read_tables
 from adapters.personal_data import SealBroken
 from adapters.postgres_leases import PostgresLeases
 from adapters.postgres_outbox import PostgresTriggers
-from adapters.postgres_parked import Connection, Handle, PostgresParked, projecting
+from adapters.postgres_parked import Handle, PostgresParked, projecting
 from adapters.postgres_parking import PostgresParking
-from adapters.postgres_pool import Pool
+from adapters.postgres_pool import Connection, Pool
 from cli.parked_acts import reacting
 from domain.errors import Conflict, NotFound
 from domain.log_entry import PARTITIONS, LogEntry

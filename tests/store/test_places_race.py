@@ -2,8 +2,8 @@
 
 import asyncio
 
+from adapters.postgres_checkpoints import PostgresCheckpoints
 from adapters.postgres_pool import open_pool
-from adapters.postgres_read_tables import PostgresCheckpoints
 from domain.log_entry import PARTITIONS
 
 

@@ -9,9 +9,10 @@ import pytest
 import redis.asyncio as redis
 
 from adapters.postgres_leases import PostgresLeases
-from adapters.postgres_log import Connection, LogHead, PostgresLog
+from adapters.postgres_log import LogHead, PostgresLog
 from adapters.postgres_outbox import PostgresTriggers
 from adapters.postgres_parking import PostgresParking
+from adapters.postgres_pool import Connection
 from adapters.redis_log import RedisLog
 from domain.log_entry import LogEntry, partition_of
 from domain.monitor import State

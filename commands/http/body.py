@@ -1,12 +1,26 @@
 """What is wrong with a request body: every field, not only the first."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, get_type_hints
 
 import msgspec
-from msgspec import NODEFAULT
+from msgspec import NODEFAULT, inspect
+from msgspec.inspect import Type, type_info
 
 from commands.http.form import ErrorDetail
+
+_TYPES = re.compile("`([a-z |]+)`")
+_STEPS = re.compile(r"\[[^\]]*\]|[^.\[]+")
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+"""The types of JSON (RFC 8259), which msgspec tells by their names in Python."""
 
 
 class BodyInvalid(Exception):
@@ -43,18 +57,45 @@ def _field_errors(body: dict[str, Any], target: type[Any]) -> Iterator[ErrorDeta
         try:
             msgspec.convert(body[name], types[field.name])
         except msgspec.ValidationError as error:
-            yield _detail(name, str(error))
+            yield _detail(name, str(error), types[field.name])
 
 
-def _detail(name: str, message: str) -> ErrorDetail:
-    """Msgspec says `Expected ..., got ... - at `$.path``; a person wants `name.path: expected ..., got ...`."""
+def _detail(name: str, message: str, annotation: Any) -> ErrorDetail:  # noqa: ANN401  any type
+    """Msgspec says `Expected `str`, got `int` - at `$.path``; a person wants `name.path: expected text, got a whole number`,
+    and of a value that is not among those known, which are."""
     reason, _, path = message.partition(" - at `$")
     where = name + path.rstrip("`").replace("[...]", "[]")
     if reason.startswith("Object contains unknown field"):
         return ErrorDetail(field=f"{where}.{reason.split('`')[1]}", issue="unknown", message=_lower_first(reason))
     if reason.startswith("Object missing required field"):
         return ErrorDetail(field=f"{where}.{reason.split('`')[1]}", issue="required", message=_lower_first(reason))
-    return ErrorDetail(field=where, issue="invalid", message=_lower_first(reason))
+    if reason.startswith(("Invalid enum value", "Invalid value")):
+        known = ", ".join(sorted(_known_values(type_info(annotation), _STEPS.findall(path.rstrip("`")))))
+        reason = f"{reason}; known are: {known}" if known else reason
+    return ErrorDetail(field=where, issue="invalid", message=_lower_first(_TYPES.sub(_in_words, reason)))
+
+
+def _in_words(types: re.Match[str]) -> str:
+    return " or ".join(_WORDS.get(name, name) for name in types[1].split(" | "))
+
+
+def _known_values(info: Type, path: Sequence[str]) -> set[str]:
+    """The values that may stand at a path within a type, where they are an enumeration or tell variants apart."""
+    match info, path:
+        case inspect.UnionType(types), _:
+            return {value for each in types for value in _known_values(each, path)}
+        case (inspect.ListType() | inspect.VarTupleType()) as several, [_, *rest]:
+            return _known_values(several.item_type, rest)
+        case inspect.StructType(), [name] if name == info.tag_field:
+            return {str(info.tag)}
+        case inspect.StructType(), [name, *rest]:
+            return {v for field in info.fields if field.encode_name == name for v in _known_values(field.type, rest)}
+        case inspect.EnumType(cls), []:
+            return {str(member.value) for member in cls}
+        case inspect.LiteralType(values), []:
+            return {str(value) for value in values}
+        case _:
+            return set()
 
 
 def _nul_errors(where: str, value: Any) -> Iterator[ErrorDetail]:  # noqa: ANN401  any JSON value

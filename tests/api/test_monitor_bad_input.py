@@ -146,24 +146,26 @@ WRONG: dict[str, tuple[Json, str, str]] = {
     "owner": ({"owner_id": "0" * 32}, "owner_id", "known are"),
     "state": ({"state": "active"}, "state", "known are"),
     # the types of all fields
-    "prompt of another type": ({"prompt": 5}, "prompt", "expected `str`, got `int`"),
-    "name of another type": ({"name": ["a"]}, "name", "got `array`"),
-    "sources of another type": ({"sources": {}}, "sources", "got `object`"),
-    "source of another type": ({"sources": [SHOP]}, "sources[0]", "got `str`"),
-    "url of another type": ({"sources": [*source(), *source(url=5)]}, "sources[1].url", "got `int`"),
-    "headers of another type": ({"sources": source(headers={"X-A": 5})}, "sources[0].headers[]", "got `int`"),
-    "facts of another type": ({"facts": "price"}, "facts", "got `str`"),
-    "fact of another type": ({"facts": ["price"]}, "facts[0]", "got `str`"),
-    "select of another type": ({"facts": fact(select="$.price")}, "facts[0].select", "got `str`"),
-    "selector of another type": ({"facts": selected(css=5)}, "facts[0].select.css", "got `int`"),
+    "a source of a kind that is not known": ({"sources": [{"type": "ftp", "url": "ftp://a"}]}, "sources[0].type", "known are: feed, http"),
+    "a fact of a type that is not known": ({"facts": [{"name": "price", "type": "colour"}]}, "facts[0].type", "known are: boolean, list, number, text, timestamp"),
+    "prompt of another type": ({"prompt": 5}, "prompt", "expected text, got a whole number"),
+    "name of another type": ({"name": ["a"]}, "name", "got a list"),
+    "sources of another type": ({"sources": {}}, "sources", "got an object"),
+    "source of another type": ({"sources": [SHOP]}, "sources[0]", "got text"),
+    "url of another type": ({"sources": [*source(), *source(url=5)]}, "sources[1].url", "got a whole number"),
+    "headers of another type": ({"sources": source(headers={"X-A": 5})}, "sources[0].headers[]", "got a whole number"),
+    "facts of another type": ({"facts": "price"}, "facts", "got text"),
+    "fact of another type": ({"facts": ["price"]}, "facts[0]", "got text"),
+    "select of another type": ({"facts": fact(select="$.price")}, "facts[0].select", "got text"),
+    "selector of another type": ({"facts": selected(css=5)}, "facts[0].select.css", "got a whole number"),
     "fact without a name": ({"facts": [{"type": "number"}]}, "facts[0].name", "required"),
-    "condition of another kind": ({"condition": True}, "condition", "got `bool`"),
-    "schedule of another type": ({"schedule": "PT5M"}, "schedule", "got `str`"),
-    "every of another type": ({"schedule": {"every": 300}}, "schedule.every", "got `int`"),
-    "number as a text": ({"confirmations": "3"}, "confirmations", "got `str`"),
-    "number as a truth": ({"confirmations": True}, "confirmations", "got `bool`"),
-    "half a confirmation": ({"confirmations": 1.5}, "confirmations", "got `float`"),
-    "confidence as a text": ({"min_confidence": "0.5"}, "min_confidence", "got `str`"),
+    "condition of another kind": ({"condition": True}, "condition", "got true or false"),
+    "schedule of another type": ({"schedule": "PT5M"}, "schedule", "got text"),
+    "every of another type": ({"schedule": {"every": 300}}, "schedule.every", "got a whole number"),
+    "number as a text": ({"confirmations": "3"}, "confirmations", "got text"),
+    "number as a truth": ({"confirmations": True}, "confirmations", "got true or false"),
+    "half a confirmation": ({"confirmations": 1.5}, "confirmations", "got a number"),
+    "confidence as a text": ({"min_confidence": "0.5"}, "min_confidence", "got text"),
     "unknown way to fire": ({"fires": "always"}, "fires", "always"),
     # characters that cannot be stored
     "NUL in the prompt": ({"prompt": "abc\0def"}, "prompt", "NUL"),
@@ -294,7 +296,7 @@ async def test_a_value_nested_as_deep_as_can_be_read_is_just_of_the_wrong_type(e
     for _ in range(300):
         deep = [deep]
     error = await eve.is_refused("POST", "/monitors", wish(prompt=deep), status=400)
-    assert error["details"][0]["message"] == "expected `str`, got `array`"
+    assert error["details"][0]["message"] == "expected text, got a list"
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/xml", "application/x-www-form-urlencoded"])

@@ -7,17 +7,20 @@ from typing import Annotated
 
 import typer
 
+from cli.arguments import Json
 from cli.output import failing_in_one_sentence
 
-archive = typer.Typer(no_args_is_help=True, help="Move old evaluations to compressed files that prove themselves.")
-
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+archive = typer.Typer(no_args_is_help=True, help="Move old evaluations to files that prove themselves.")
 
 
-@archive.command("run", epilog="Example: vigil archive run --older-than P90D")
+@archive.command(
+    "run",
+    short_help="Write old parts of the log to files and let go of them.",
+    epilog="Example: vigil archive run --older-than P90D",
+)
 def archive_run(
     older_than: Annotated[
-        str, typer.Option(metavar="DURATION", help="Only what was signed longer ago, as in P90D or PT12H.")
+        str, typer.Option(metavar="DURATION", help="Only what was signed longer ago, as in P90D; at least P7D.")
     ] = "P90D",
     public_keys: Annotated[
         list[str] | None,

@@ -1,9 +1,16 @@
-"""What people write on a command line, as the program has it."""
+"""What people write on a command line: the options that several groups have, and texts as the program has them."""
 
 from datetime import UTC, datetime
+from typing import Annotated
 from uuid import UUID
 
+import typer
+
 from cli.output import WRONG_USE, fail
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Stream = Annotated[str, typer.Option(metavar="STREAM", help="A stream's id, also as monitor-<id>.")]
 
 
 def stream_id(text: str) -> UUID:

@@ -3,15 +3,12 @@
 # ruff: noqa: PLC0415  help is there at once because the work is imported when it is done
 # ruff: noqa: FBT002  an option without a value is a boolean parameter
 
-from typing import Annotated
-
 import typer
 
+from cli.arguments import Json
 from cli.output import failing_in_one_sentence
 
 keys = typer.Typer(no_args_is_help=True, help="See and change what the keys of people are wrapped with.")
-
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 
 
 @keys.command("status", epilog="Example: vigil keys status --json")

@@ -170,11 +170,11 @@ def _sentence(verified: Verified) -> str:
     held = f"positions {verified.first} to {verified.last} are one unbroken chain"
     if verified.signed is None:
         return f"{held}; none of it is signed"
-    held = f"{held}, as it was signed at {verified.signed_at} with the key {verified.key_id}"
+    signed = f"signed at {verified.signed_at} with the key {verified.key_id}"
     left = verified.last - verified.signed
-    return held + (
-        f"; position {verified.signed + 1} and what follows, {left} in all, are not signed yet" if left else ""
-    )
+    if not left:
+        return f"{held}, {signed}"
+    return f"{held}; up to position {verified.signed} it is {signed}, the last {left} are not signed yet"
 
 
 def _tell_broken(error: LogBroken, *, as_json: bool) -> NoReturn:

@@ -1,49 +1,43 @@
 """`vigil migrate`: the database's tables, up to date or back."""
 
-import sys
+# ruff: noqa: PLC0415  help is there at once because the work is imported when it is done
+# ruff: noqa: FBT002  an option without a value is a boolean parameter
+
+from typing import Annotated
 
 import typer
 
-from adapters import yoyo_migrations
-from cli.connection import check_answers, configured, owner_database_url, run
-from cli.output import WRONG_USE, fail, print_json
+from cli.arguments import Json, Yes
+from cli.output import failing_in_one_sentence
+
+migrate = typer.Typer(no_args_is_help=True, help="Bring the database's tables up to date, or back.")
 
 
-def run_up() -> None:
-    """Apply what is missing."""
-    applied = yoyo_migrations.up(_answering_database())
-    for name in applied:
-        typer.echo(f"applied {name}")
-    if not applied:
-        typer.echo("nothing to do: the database is up to date")
+@migrate.command("up", epilog="Example: vigil migrate up")
+def migrate_up() -> None:
+    """Apply the migrations the database lacks."""
+    with failing_in_one_sentence():
+        from cli.migrating import run_up
+
+        run_up()
 
 
-def run_down(*, steps: int, yes: bool) -> None:
-    """Take the newest migrations back, after asking."""
-    url = _answering_database()
-    newest_first = [each.name for each in reversed(yoyo_migrations.status(url)) if each.applied][:steps]
-    if not newest_first:
-        typer.echo("nothing to do: the database has no migrations")
-        return
-    if not yes:
-        if not sys.stdin.isatty():
-            fail("nobody is there to be asked; say --yes to take migrations back with all they hold", code=WRONG_USE)
-        typer.confirm(f"Take back {', '.join(newest_first)}, and delete everything they hold?", abort=True)
-    for name in yoyo_migrations.down(url, steps=steps):
-        typer.echo(f"took back {name}")
+@migrate.command("down", epilog="Example: vigil migrate down --steps 1 --yes")
+def migrate_down(
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="How many migrations, the newest first.")] = 1,
+    yes: Yes = False,
+) -> None:
+    """Take migrations back, with all they hold."""
+    with failing_in_one_sentence():
+        from cli.migrating import run_down
+
+        run_down(steps=steps, yes=yes)
 
 
-def run_status(*, as_json: bool) -> None:
+@migrate.command("status", epilog="Example: vigil migrate status --json")
+def migrate_status(as_json: Json = False) -> None:
     """Show which migrations the database has."""
-    migrations = yoyo_migrations.status(_answering_database())
-    if as_json:
-        print_json(migrations)
-        return
-    for migration in migrations:
-        typer.echo(f"{'applied' if migration.applied else 'missing'}  {migration.name}")
+    with failing_in_one_sentence():
+        from cli.migrating import run_status
 
-
-def _answering_database() -> str:
-    url = owner_database_url(configured())
-    run(check_answers(url))
-    return url
+        run_status(as_json=as_json)

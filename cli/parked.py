@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
+from cli.arguments import Json, Stream
 from cli.output import failing_in_one_sentence
 
 parked = typer.Typer(no_args_is_help=True, help="Mend what a projection or the notifier could not handle.")
 
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The projection, or notifier.")]
-Stream = Annotated[str, typer.Option(metavar="STREAM", help="A stream's id, also as monitor-<id>.")]
 
 
 @parked.command("list", epilog="Example: vigil projections parked list core --json")

@@ -25,7 +25,7 @@ from cli.arguments import stream_id
 from cli.connection import configured, keys_of_people, open_database, run
 from cli.event_lines import clean
 from cli.output import FAILED, WRONG_USE, fail, print_json
-from cli.projections import PROJECTIONS
+from cli.read_tables import PROJECTIONS
 from commands.event_store import ConcurrentAppend
 from commands.operations import record_operation
 from domain.errors import Conflict, NotFound

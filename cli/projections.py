@@ -1,82 +1,86 @@
-"""`vigil projections status`: how far the read tables are, and by which SQL they are made."""
+"""`vigil projections`: how far the read tables are, made again, taken back, and proved."""
 
-import sys
-from collections.abc import Mapping, Sequence
-from datetime import UTC
-from typing import Any
+# ruff: noqa: PLC0415  help is there at once because the work is imported when it is done
+# ruff: noqa: FBT002  an option without a value is a boolean parameter
 
-import msgspec
+from typing import Annotated
+
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from adapters.postgres_status import ConsumerStatus, TablesStatus, consumer_status, tables_status
-from bootstrap.settings import Settings
-from cli.connection import configured, open_database, run
-from cli.output import WRONG_USE, fail, print_json
-from projections.core import CORE
-from projections.projection import Projection
+from cli.arguments import Json
+from cli.output import failing_in_one_sentence
+from cli.parked import parked
 
-PROJECTIONS = {CORE.name: CORE}
+projections = typer.Typer(no_args_is_help=True, help="Watch and rebuild the read tables.")
+projections.add_typer(parked, name="parked", epilog="Example: vigil projections parked list")
 
-
-def chosen(name: str | None, *, every: bool) -> list[Projection]:
-    """The projections an operator means; ends the command when that is not clear."""
-    if (name is None) != every:
-        fail("say which projection, or --all", code=WRONG_USE)
-    if name is not None and name not in PROJECTIONS:
-        fail(f"there is no projection {name!r}; known are {', '.join(PROJECTIONS)}", code=WRONG_USE)
-    return list(PROJECTIONS.values()) if name is None else [PROJECTIONS[name]]
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The projection.")]
+Every = Annotated[bool, typer.Option("--all", help="All projections.")]
+Throttle = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="At most so many events a second, to spare live traffic.")
+]
 
 
-def run_status(*, as_json: bool) -> None:
-    """Show how far each consumer is."""
-    consumers, tables = run(_status(configured()))
-    if as_json:
-        print_json([_told(each, tables) for each in consumers])
-        return
-    if not consumers:
-        typer.echo("no consumer ever ran on this database")
-    elif sys.stdout.isatty():
-        Console().print(_table(consumers))
-    else:
-        for each in consumers:
-            typer.echo(
-                f"{each.consumer}: position {each.position} of {each.head}, behind {_behind(each)}, last moved {_moved(each)},"
-                f" {each.partitions} partitions, worked on by {', '.join(each.holders) or 'nobody'}, {each.parked} parked"
-            )
-    for name, made in tables.items():
-        if made.rebuild_needed:
-            typer.echo(
-                f"{name}: rebuild needed, its tables are made by other SQL; run `vigil projections rebuild {name}`"
-            )
+@projections.command("status", epilog="Example: vigil projections status --json")
+def projections_status(as_json: Json = False) -> None:
+    """Show how far each consumer of the log is."""
+    with failing_in_one_sentence():
+        from cli.read_tables import run_status
+
+        run_status(as_json=as_json)
 
 
-def _told(each: ConsumerStatus, tables: Mapping[str, TablesStatus]) -> dict[str, Any]:
-    made = tables.get(each.consumer)
-    return msgspec.structs.asdict(each) | {"tables": None if made is None else msgspec.structs.asdict(made)}
+@projections.command("rebuild", epilog="Example: vigil projections rebuild core --throttle 5000")
+def projections_rebuild(
+    name: Name = None,
+    every: Every = False,
+    throttle: Throttle = None,
+    as_json: Json = False,
+) -> None:
+    """Build read tables again from the log.
+
+    It is done beside live traffic, and the new tables then take the place of the old ones, which are kept for `rollback`.
+    An interrupted rebuild goes on where it was when it is started again. That it was done is an event of its own.
+    """
+    with failing_in_one_sentence():
+        from cli.rebuilding import run_rebuild
+
+        run_rebuild(name, every=every, throttle=throttle, as_json=as_json)
 
 
-def _table(consumers: Sequence[ConsumerStatus]) -> Table:
-    table = Table("consumer", "position", "behind", "last moved", "parked", "worked on by")
-    for each in consumers:
-        workers = Text("\n".join(each.holders) or "nobody", overflow="fold")
-        position = f"{each.position} of {each.head}"
-        table.add_row(each.consumer, position, _behind(each), _moved(each), str(each.parked), workers)
-    return table
+@projections.command(
+    "rollback",
+    short_help="Take the read tables from before a rebuild again.",
+    epilog="Example: vigil projections rollback core",
+)
+def projections_rollback(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The projection.")],
+    as_json: Json = False,
+) -> None:
+    """Take the read tables from before the last rebuild again, at once.
+
+    What happened since is then projected into them. Done again, it is undone. That it was done is an event of its own.
+    """
+    with failing_in_one_sentence():
+        from cli.rebuilding import run_roll_back
+
+        run_roll_back(name, as_json=as_json)
 
 
-def _behind(status: ConsumerStatus) -> str:
-    return f"{status.lag_events} events, {status.lag_seconds:.1f} s"
+@projections.command("verify", epilog="Example: vigil projections verify core")
+def projections_verify(
+    name: Name = None,
+    every: Every = False,
+    rows: Annotated[int, typer.Option("--rows", min=0, metavar="N", help="How many rows of a table to name.")] = 20,
+    throttle: Throttle = None,
+    as_json: Json = False,
+) -> None:
+    """Prove that read tables are what the log says.
 
+    The log is replayed beside the live tables, and every row compared where both have come equally far. Nothing is changed.
+    Exits 1 and names the rows that differ, with their columns.
+    """
+    with failing_in_one_sentence():
+        from cli.rebuilding import run_verify
 
-def _moved(status: ConsumerStatus) -> str:
-    at = status.heartbeat_at
-    return "never" if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-async def _status(settings: Settings) -> tuple[list[ConsumerStatus], dict[str, TablesStatus]]:
-    async with open_database(settings) as pool:
-        tables = {name: await tables_status(pool, projection) for name, projection in PROJECTIONS.items()}
-        return await consumer_status(pool), tables
+        run_verify(name, every=every, throttle=throttle, rows=rows, as_json=as_json)

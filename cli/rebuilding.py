@@ -22,7 +22,7 @@ from bootstrap.parts import new_id, utc_now
 from bootstrap.settings import Settings
 from cli.connection import configured, keys_of_people, open_owner_database, run
 from cli.output import FAILED, fail, print_json
-from cli.projections import chosen
+from cli.read_tables import chosen
 from commands.operations import record_operation
 from domain.log_entry import LogEntry
 from domain.operation import OperationEvent, ProjectionRebuilt, ProjectionRolledBack

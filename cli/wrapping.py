@@ -59,7 +59,7 @@ def _print_status(status: KeysStatus) -> None:
         here = "no" if key_id in status.missing else "yes, wraps" if key_id == status.first else "yes"
         table.add_row(key_id, str(status.wrapped_by.get(key_id, 0)), here)
     Console().print(table)
-    typer.echo(f"{status.destroyed} people were erased")
+    typer.echo(f"people who were erased: {status.destroyed}")
 
 
 async def _rotate(settings: Settings) -> Rotated:

@@ -63,7 +63,7 @@ class RulesProvider:
         understood = self._understand(request, wish)
         calls = self._conditions.check(understood.condition, understood.facts)
         fires = understood.fires or fires_by_default(calls)
-        schedule = request.schedule or wish.schedule
+        schedule = request.schedule or wish.schedule or request.schedule_default
         sentences = [f"Watches {'; '.join(map(_fact_in_words, understood.facts))}."]
         sentences += [_firing_in_words(understood.words, fires, looks_back=bool(calls)), *understood.notes]
         sentences += [f"Looks {schedule_in_words(schedule)}."] if schedule else []

@@ -27,6 +27,7 @@ from read_api.actions import ActionReads, ActionViews
 from read_api.audit import AuditReads
 from read_api.audit_log import AuditLog
 from read_api.evaluations import EvaluationReads, EvaluationViews
+from read_api.facts import FactReads, FactViews
 from read_api.freshness import ProjectionWait, fresh_reads
 from read_api.health import Health, HealthChecks
 from read_api.monitors import MonitorReads, MonitorViews
@@ -59,6 +60,7 @@ def make_application(parts: Parts) -> Application:
         "monitor_views": MonitorViews(parts.pool),
         "past_monitors": PastMonitors(parts.pool, parts.store),
         "evaluation_views": EvaluationViews(parts.pool),
+        "fact_views": FactViews(parts.pool),
         "action_views": ActionViews(parts.pool),
         "trigger_views": TriggerViews(parts.pool),
         "notification_views": NotificationViews(parts.pool),
@@ -68,7 +70,16 @@ def make_application(parts: Parts) -> Application:
         "health": HealthChecks(parts.pool, parts.log_states, {"redis": parts.redis.ping}, started_at=utc_now()),
     }
     writes = [IdentityWrites, AccountWrites, MonitorWrites, ActionWrites, TriggerWrites]
-    reads = [MonitorReads, EvaluationReads, ActionReads, TriggerReads, NotificationReads, UserReads, AuditReads]
+    reads = [
+        MonitorReads,
+        EvaluationReads,
+        FactReads,
+        ActionReads,
+        TriggerReads,
+        NotificationReads,
+        UserReads,
+        AuditReads,
+    ]
     return Application(
         route_handlers=[
             Router("/api/v1", route_handlers=[*writes, *reads, document_route()], guards=[fresh_reads(parts.pool)]),

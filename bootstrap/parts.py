@@ -50,6 +50,7 @@ from bootstrap.settings import Settings
 from commands.actions import ActionCommands
 from commands.identity import IdentityCommands
 from commands.monitors import MonitorCommands
+from commands.plan_compiler import PlanCompiler
 from commands.shell import Shell
 from commands.triggers import TriggerCommands
 from projections.core import CORE
@@ -149,10 +150,13 @@ class Parts:
         """The write side of monitors."""
         return MonitorCommands(
             shell=self.shell,
-            classifier=RulesProvider(),
-            conditions=self.conditions,
-            sources=SourceRules(self.guard),
-            interval_seconds_min=self.settings.min_interval_seconds,
+            compiler=PlanCompiler(
+                classifier=RulesProvider(),
+                conditions=self.conditions,
+                sources=SourceRules(self.guard),
+                interval_seconds_min=self.settings.min_interval_seconds,
+                now=utc_now,
+            ),
             active_max=self.settings.monitor_limit,
         )
 

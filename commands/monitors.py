@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Protocol
 from uuid import UUID
 
 from commands.event_store import (
@@ -18,70 +16,21 @@ from commands.event_store import (
     Reserve,
 )
 from commands.http.caller import Caller
+from commands.plan_compiler import PlanCompiler, Wish
 from commands.shell import ATTEMPTS_MAX, Shell, Written
 from commands.streams import Aggregate, SnapshotRule, load_own
 from domain import evaluation, monitor
-from domain.classification import ClassifyRequest, Draft
-from domain.condition import fires_by_default, kind_of
 from domain.errors import DuplicateName, MonitorLimitExceeded, StaleVersion
 from domain.evaluation import Evaluation, EvaluationRequested
-from domain.fact import FactSpec, Select
-from domain.history import TemporalCall
 from domain.monitor import Monitor, Status
-from domain.plan import NAME_CHARS_MAX, Fires, Plan, check_facts, check_plan, check_sources
-from domain.schedule import Every, Schedule, check_schedule
-from domain.source import Source
+from domain.plan import NAME_CHARS_MAX
 
 MONITOR = Aggregate(
     initial=Monitor(), evolve=monitor.evolve, snapshots=SnapshotRule("monitor", version=1, state=Monitor)
 )
 EVALUATION = Aggregate(initial=Evaluation(), evolve=evaluation.evolve)
 
-INTERVAL_DEFAULT = timedelta(minutes=5)
 NAME_ATTEMPTS_MAX = 50
-
-
-class Classifier(Protocol):
-    """Compiles a prompt into the draft of a plan."""
-
-    async def classify(self, request: ClassifyRequest) -> Draft:
-        """The draft; raises `PromptNotUnderstood` or `InvalidInput`."""
-        ...
-
-
-class ConditionLanguage(Protocol):
-    """The language of conditions."""
-
-    def check(self, condition: str, facts: Sequence[FactSpec]) -> Sequence[TemporalCall]:
-        """Compile against the facts; what it needs of their history. Raises `ConditionInvalid`."""
-        ...
-
-
-class SourceRules(Protocol):
-    """What may be watched, and with which selectors."""
-
-    def check_source(self, source: Source, *, field: str) -> None:
-        """Raise `InvalidInput` for a source that would never be read."""
-        ...
-
-    def check_select(self, select: Select, *, field: str) -> None:
-        """Raise `InvalidInput` for a selector that does not compile."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a person asks for; None leaves the choice to the classifier or the defaults."""
-
-    prompt: str
-    name: str | None
-    sources: tuple[Source, ...]
-    schedule: Schedule | None
-    condition: str | None
-    facts: tuple[FactSpec, ...] | None
-    confirmations: int
-    min_confidence: float
-    fires: Fires | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,51 +38,8 @@ class MonitorCommands:
     """The write side of monitors."""
 
     shell: Shell
-    classifier: Classifier
-    conditions: ConditionLanguage
-    sources: SourceRules
-    interval_seconds_min: int
+    compiler: PlanCompiler
     active_max: int
-
-    async def compile(self, wish: Wish) -> tuple[str, Plan]:
-        """The name and the checked plan a wish leads to; raises what is wrong with it, naming the field."""
-        monitor.check_prompt(wish.prompt)
-        check_sources(wish.sources)
-        if wish.facts is not None:
-            check_facts(wish.facts)
-        for i, source in enumerate(wish.sources):
-            self.sources.check_source(source, field=f"sources[{i}]")
-        draft = await self.classifier.classify(
-            ClassifyRequest(
-                prompt=wish.prompt,
-                sources=wish.sources,
-                facts=wish.facts,
-                condition=wish.condition,
-                schedule=wish.schedule,
-            )
-        )
-        schedule = wish.schedule or draft.schedule or self._default_schedule()
-        check_schedule(schedule, now=self.shell.now(), interval_seconds_min=self.interval_seconds_min)
-        for i, fact in enumerate(draft.facts):
-            if fact.select is not None:
-                self.sources.check_select(fact.select, field=f"facts[{i}].select")
-        calls = self.conditions.check(draft.condition, draft.facts)
-        plan = Plan(
-            kind=kind_of(calls),
-            facts=draft.facts,
-            condition=draft.condition,
-            schedule=schedule,
-            sources=wish.sources,
-            explanation=draft.explanation,
-            confirmations=wish.confirmations,
-            min_confidence=wish.min_confidence,
-            fires=wish.fires or draft.fires or fires_by_default(calls),
-        )
-        check_plan(plan)
-        return draft.name if wish.name is None else wish.name, plan
-
-    def _default_schedule(self) -> Every:
-        return Every(seconds=max(int(INTERVAL_DEFAULT.total_seconds()), self.interval_seconds_min))
 
     async def create(
         self, caller: Caller, wish: Wish, *, answer: Callable[[Written[Monitor]], object]
@@ -141,7 +47,7 @@ class MonitorCommands:
         """Create a monitor; its first evaluation is due at once. A name that Vigil chose gives way to one that is taken,
         a name that the person chose raises `DuplicateName`."""
         await self.shell.refuse_repeated(caller)
-        name, plan = await self.compile(wish)
+        name, plan = await self.compiler.compile(wish)
         now, monitor_id = self.shell.now(), self.shell.new_id()
         for attempt in range(1, NAME_ATTEMPTS_MAX + 1):
             candidate = name if attempt == 1 else f"{name[: NAME_CHARS_MAX - 5]} ({attempt})"
@@ -165,7 +71,7 @@ class MonitorCommands:
     async def revise(self, caller: Caller, monitor_id: UUID, wish: Wish, *, if_version: int | None) -> Written[Monitor]:
         """Change name and plan together."""
         await self.shell.refuse_repeated(caller)
-        _, plan = await self.compile(wish)
+        _, plan = await self.compiler.compile(wish)
         now = self.shell.now()
 
         def decide(current: Monitor) -> list[monitor.MonitorEvent]:

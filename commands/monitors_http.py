@@ -19,7 +19,8 @@ from commands.http.writing import (
     if_version,
     started,
 )
-from commands.monitors import MonitorCommands, Wish
+from commands.monitors import MonitorCommands
+from commands.plan_compiler import Wish
 from commands.shapes import MonitorShape, ScheduleShape, monitor_shape, schedule_of
 from commands.shell import Written
 from domain.fact import FactSpec

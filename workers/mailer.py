@@ -15,7 +15,8 @@ from uuid import UUID
 import structlog
 
 from commands.event_store import ConcurrentAppend, EventStore
-from commands.identity import USER, LinkTokens
+from commands.identity import USER
+from commands.identity_ports import LinkTokens
 from commands.monitors import EVALUATION, MONITOR
 from commands.streams import Aggregate, load
 from domain import notification

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.hmac_link_tokens import HmacLinkTokens
-from commands.identity import LinkInvalid
+from commands.identity_ports import LinkInvalid
 
 OLD, NEW = b"old installation secret of 32 chars", b"new installation secret of 32 chars"
 USER, TOKEN = UUID(int=7), UUID(int=9)

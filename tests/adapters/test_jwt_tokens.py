@@ -19,7 +19,7 @@ from adapters.hmac_link_tokens import HmacLinkTokens
 from adapters.jwt_tokens import JwtAccessTokens
 from adapters.secret_key import derived_key
 from commands.http.caller import Principal, TokenInvalid
-from commands.identity import LinkInvalid
+from commands.identity_ports import LinkInvalid
 
 OLD, NEW = b"old installation secret of 32 chars", b"new installation secret of 32 chars"
 KEY = derived_key(OLD, "vigil access token")

@@ -29,6 +29,7 @@ from commands.triggers_http import TriggerWrites
 from read_api.actions import ActionReads
 from read_api.audit import AuditReads
 from read_api.evaluations import EvaluationReads
+from read_api.facts import FactReads
 from read_api.health import Health
 from read_api.monitors import MonitorReads
 from read_api.notifications import NotificationReads
@@ -37,12 +38,13 @@ from read_api.users import UserReads
 
 CONTROLLERS: list[type[Controller]] = [
     *(AccountWrites, ActionWrites, IdentityWrites, MonitorWrites, TriggerWrites),
-    *(ActionReads, EvaluationReads, MonitorReads, NotificationReads, TriggerReads, UserReads),
+    *(ActionReads, EvaluationReads, FactReads, MonitorReads, NotificationReads, TriggerReads, UserReads),
     AuditReads,
 ]
 PARTS = [
     *("identity", "monitors", "actions", "triggers", "projected", "health"),
-    *("monitor_views", "evaluation_views", "action_views", "trigger_views", "notification_views", "user_views"),
+    *("monitor_views", "evaluation_views", "fact_views", "action_views", "trigger_views"),
+    *("notification_views", "user_views"),
     *("past_monitors", "audit_log", "log_verifier"),
 ]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from adapters.cel_condition import CelConditionLanguage
 from adapters.rules_provider import RulesProvider
 from adapters.rules_quantities import read_length, read_quantity
-from commands.monitors import Classifier
+from commands.plan_compiler import Classifier
 from domain.classification import ClassifyRequest, Draft
 from domain.errors import ConditionInvalid, InvalidInput, PromptNotUnderstood, RuleViolation
 from domain.fact import FactSpec, FactType, FactValue, Select

@@ -25,13 +25,13 @@ from commands.http.caller import Principal, TokenInvalid
 from commands.identity import (
     IdentityCommands,
     InvalidCredentials,
-    LinkInvalid,
     RegistrationClosed,
     SessionInvalid,
     TokenPair,
     check_password,
     normalise_email,
 )
+from commands.identity_ports import LinkInvalid
 from commands.shell import Shell
 from domain.errors import InvalidInput, NotFound
 from domain.event import Event, Metadata, NewEvents

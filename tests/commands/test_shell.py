@@ -17,7 +17,8 @@ from adapters.rules_provider import RulesProvider
 from adapters.source_rules import SourceRules
 from commands.event_store import ConcurrentAppend, Reserve
 from commands.http.caller import Caller
-from commands.monitors import MONITOR, NAME_ATTEMPTS_MAX, MonitorCommands, Wish
+from commands.monitors import MONITOR, NAME_ATTEMPTS_MAX, MonitorCommands
+from commands.plan_compiler import PlanCompiler, Wish
 from commands.shell import ATTEMPTS_MAX, Shell, Written
 from commands.streams import load
 from domain import monitor
@@ -94,10 +95,13 @@ def world(pool: Pool) -> World:
     store = RacedStore(pool)
     monitors = MonitorCommands(
         shell=Shell(store, now=lambda: AT, new_id=uuid7),
-        classifier=RulesProvider(),
-        conditions=CelConditionLanguage(),
-        sources=SourceRules(NetworkGuard()),
-        interval_seconds_min=60,
+        compiler=PlanCompiler(
+            classifier=RulesProvider(),
+            conditions=CelConditionLanguage(),
+            sources=SourceRules(NetworkGuard()),
+            interval_seconds_min=60,
+            now=lambda: AT,
+        ),
         active_max=100,
     )
     return World(store, monitors, PostgresEventStore(pool, new_id=uuid7))
@@ -134,7 +138,7 @@ async def test_who_named_a_version_is_not_put_on_top_of_another(world: World) ->
 async def test_a_change_of_a_part_is_merged_with_what_somebody_else_left(world: World) -> None:
     monitor_id = await world.create()
     more = replace(WISH, confirmations=7)
-    theirs = (await world.monitors.compile(more))[1]
+    theirs = (await world.monitors.compiler.compile(more))[1]
     world.somebody_else(
         monitor_id, changes=lambda present: monitor.revise(present, prompt=WISH.prompt, plan=theirs, now=AT)
     )
@@ -170,7 +174,7 @@ async def test_what_is_not_there_is_told_before_anything_is_decided(world: World
 
 
 async def test_a_person_with_fifty_monitors_of_one_name_has_to_choose_one(world: World) -> None:
-    name, _ = await world.monitors.compile(WISH)
+    name, _ = await world.monitors.compiler.compile(WISH)
     taken = [name, *(f"{name} ({n})" for n in range(2, NAME_ATTEMPTS_MAX + 1))]
     scope = f"monitor-name:{ADA.user_id}"
     reserved = [Reserve(scope, one.casefold(), uuid7()) for one in taken[:-1]]

@@ -23,6 +23,7 @@ from read_api.actions import ActionReads, ActionViews
 from read_api.audit import AuditReads
 from read_api.audit_log import AuditLog
 from read_api.evaluations import EvaluationReads, EvaluationViews
+from read_api.facts import FactReads, FactViews
 from read_api.freshness import fresh_reads
 from read_api.monitors import MonitorReads, MonitorViews
 from read_api.notifications import NotificationReads, NotificationViews
@@ -58,7 +59,16 @@ def world(pool: Pool) -> World:
 @pytest.fixture
 def app(pool: Pool) -> Litestar:
     fresh = fresh_reads(pool, wait_seconds=FRESH_WAIT_SECONDS)
-    reads = [MonitorReads, EvaluationReads, ActionReads, TriggerReads, NotificationReads, UserReads, AuditReads]
+    reads = [
+        MonitorReads,
+        EvaluationReads,
+        FactReads,
+        ActionReads,
+        TriggerReads,
+        NotificationReads,
+        UserReads,
+        AuditReads,
+    ]
     store = PostgresEventStore(pool, new_id=uuid7)
     return Litestar(
         route_handlers=[Router(path="/api/v1", route_handlers=reads, guards=[fresh])],
@@ -69,6 +79,7 @@ def app(pool: Pool) -> Litestar:
         dependencies={
             "monitor_views": given(MonitorViews(pool)),
             "evaluation_views": given(EvaluationViews(pool)),
+            "fact_views": given(FactViews(pool)),
             "action_views": given(ActionViews(pool)),
             "trigger_views": given(TriggerViews(pool)),
             "notification_views": given(NotificationViews(pool)),

@@ -20,6 +20,7 @@ from adapters.source_rules import SourceRules
 from commands.event_store import WAITING_REQUEST, AlreadyReserved, KeepSchedule
 from commands.http.caller import Caller
 from commands.monitors import MonitorCommands
+from commands.plan_compiler import PlanCompiler
 from commands.shell import Shell, Written
 from domain.evaluation import Evaluation, EvaluationCompleted, EvaluationJob, EvaluationRequested
 from domain.monitor import MonitorPaused, MonitorResumed
@@ -218,10 +219,13 @@ async def test_of_one_monitor_at_most_one_request_waits(world: World, clock: Clo
 def commands(world: World, clock: Clock) -> MonitorCommands:
     return MonitorCommands(
         shell=Shell(world.store, now=clock, new_id=uuid7),
-        classifier=RulesProvider(),
-        conditions=CONDITIONS,
-        sources=SourceRules(NetworkGuard([])),
-        interval_seconds_min=60,
+        compiler=PlanCompiler(
+            classifier=RulesProvider(),
+            conditions=CONDITIONS,
+            sources=SourceRules(NetworkGuard([])),
+            interval_seconds_min=60,
+            now=clock,
+        ),
         active_max=10,
     )
 

@@ -9,7 +9,7 @@ from random import Random
 from typing import TypeVar
 from uuid import UUID
 
-from domain import action, evaluation, monitor, notification, trigger, user
+from domain import action, evaluation, firing, monitor, notification, trigger, user
 from domain.action import EmailAction
 from domain.evaluation import EvaluationCompleted, EvaluationEvent, EvaluationFailed, Evidence, FactExtracted, Verdict
 from domain.event import Event
@@ -214,7 +214,7 @@ class History:
             if armed.monitor_id != monitor_id:
                 continue
             place = self._places[partition_of(owner_id)]
-            decided = trigger.fire(trigger_id, armed, change, place=place, obstacle=None, now=self._now)
+            decided = firing.fire(trigger_id, armed, change, place=place, obstacle=None, now=self._now)
             self._triggers[trigger_id] = (owner_id, _folded(armed, decided, trigger.evolve))
             yield from self._stored(trigger_id, owner_id, *decided)
             for event in decided:

@@ -76,26 +76,15 @@ async def everything_up(
         stack.callback(withdraw_endpoints, settings.data_dir)
         secret = installation_secret(settings.data_dir, settings.secret_key)
         watch = ServerWatch(settings.data_dir.resolve())
-        database_url, redis_url = settings.database_url, settings.redis_url
-        owner_url = settings.database_owner_url or database_url
-        if database_url is None:
-            embedded = EmbeddedPostgres(settings.data_dir)
-            owner_url = await _start(embedded, stack)
-            database_url = embedded.application_url()
-            watch.keep("postgres", "postgres")
-            done("PostgreSQL")
-        if redis_url is None:
-            redis_url = await _start(EmbeddedRedis(settings.data_dir), stack)
-            watch.keep("redis", "redis-server")
-            done("Redis")
-        await asyncio.to_thread(yoyo_migrations.up, owner_url or database_url)
+        servers = await _servers(settings, stack, watch, done)
+        await asyncio.to_thread(yoyo_migrations.up, servers.owner_url)
         done("migrations")
         catcher = await _catch_mail(settings, stack)
         listening = stack.enter_context(listen(settings))
         api_url = url_of(listening)
         endpoints = Endpoints(
-            database_url=database_url,
-            redis_url=redis_url,
+            database_url=servers.database_url,
+            redis_url=servers.redis_url,
             smtp_url=settings.smtp_url or (f"smtp://127.0.0.1:{catcher.smtp_port}" if catcher else ""),
             public_url=(settings.public_url or api_url).rstrip("/"),
         )
@@ -103,14 +92,14 @@ async def everything_up(
         publish_endpoints(
             settings.data_dir,
             {
-                "postgres": database_url,
-                "redis": redis_url,
+                "postgres": endpoints.database_url,
+                "redis": endpoints.redis_url,
                 "smtp": endpoints.smtp_url,
                 "public": endpoints.public_url,
                 "api": api_url,
                 **({"inbox": inbox_url} if inbox_url else {}),
                 # A configured owner stays where it is configured: the application's folder need not know it.
-                **({"postgres_owner": owner_url} if owner_url and settings.database_url is None else {}),
+                **({"postgres_owner": servers.owner_url} if settings.database_url is None else {}),
             },
         )
         parts = await stack.enter_async_context(open_parts(settings, endpoints, secret))
@@ -180,6 +169,34 @@ class Server(Protocol):
     def stop(self) -> None:
         """Stop, also when it never started."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Servers:
+    """Where PostgreSQL is for the application and for the owner of its tables, and where Redis is."""
+
+    database_url: str
+    owner_url: str
+    redis_url: str
+
+
+async def _servers(
+    settings: Settings, stack: AsyncExitStack, watch: ServerWatch, done: Callable[[str], None]
+) -> _Servers:
+    """The configured servers; those that are not are started, watched, and stopped when the stack closes."""
+    database_url, redis_url = settings.database_url, settings.redis_url
+    owner_url = settings.database_owner_url or database_url
+    if database_url is None or owner_url is None:
+        embedded = EmbeddedPostgres(settings.data_dir)
+        owner_url = await _start(embedded, stack)
+        database_url = embedded.application_url()
+        watch.keep("postgres", "postgres")
+        done("PostgreSQL")
+    if redis_url is None:
+        redis_url = await _start(EmbeddedRedis(settings.data_dir), stack)
+        watch.keep("redis", "redis-server")
+        done("Redis")
+    return _Servers(database_url, owner_url, redis_url)
 
 
 async def _start(server: Server, stack: AsyncExitStack) -> str:

@@ -3,11 +3,10 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from domain.errors import InvalidInput, NotFound
 from domain.event import Event, stored_as
-from domain.monitor import ConditionMetAgain, State, StateChanged
 from domain.personal_data import Personal
 from domain.plan import NAME_CHARS_MAX
 
@@ -232,69 +231,6 @@ def disable(trigger: Trigger, *, now: datetime) -> list[TriggerEvent]:
 def delete(trigger: Trigger, *, now: datetime) -> list[TriggerEvent]:
     """Remove a trigger; removing it twice changes nothing."""
     return [] if trigger.deleted else [TriggerDeleted(deleted_at=now)]
-
-
-Occasion = StateChanged | ConditionMetAgain
-
-
-def fire(
-    trigger_id: UUID, trigger: Trigger, occasion: Occasion, *, place: int, obstacle: str | None, now: datetime
-) -> list[TriggerEvent]:
-    """What a trigger does about a change: fires, is suppressed with a reason, or (not its change) nothing.
-
-    `place` is the change's position in its partition of the log, which only grows; `obstacle` a reason from outside the
-    trigger why its action cannot be done.
-    """
-    if trigger.monitor_id is None or trigger.deleted or place <= trigger.last_occasion:
-        return []
-    if not _waits_for(trigger.condition, occasion):
-        return []
-    firing_id = uuid5(trigger_id, str(place))
-    reason = _reason_not_to_fire(trigger, now) or obstacle
-    if reason is not None:
-        return [
-            TriggerSuppressed(
-                firing_id=firing_id,
-                monitor_id=trigger.monitor_id,
-                evaluation_id=occasion.evaluation_id,
-                occasion=place,
-                reason=reason,
-                suppressed_at=now,
-            )
-        ]
-    return [
-        TriggerFired(
-            firing_id=firing_id,
-            monitor_id=trigger.monitor_id,
-            evaluation_id=occasion.evaluation_id,
-            occasion=place,
-            fired_at=now,
-        )
-    ]
-
-
-def _waits_for(condition: TriggerCondition, occasion: Occasion) -> bool:
-    match condition:
-        case TriggerCondition.BECOMES_ACTIVE:
-            return isinstance(occasion, ConditionMetAgain) or occasion.to_state is State.ACTIVE
-        case TriggerCondition.BECOMES_INACTIVE:
-            return (
-                isinstance(occasion, StateChanged)
-                and occasion.from_state is State.ACTIVE
-                and occasion.to_state is State.INACTIVE
-            )
-        case TriggerCondition.STATE_CHANGE:
-            return isinstance(occasion, StateChanged) and occasion.from_state is not State.UNKNOWN
-
-
-def _reason_not_to_fire(trigger: Trigger, now: datetime) -> str | None:
-    if not trigger.enabled:
-        return "disabled"
-    if trigger.frequency is Frequency.ONCE and trigger.fired:
-        return "once_already_fired"
-    if trigger.last_fired_at is not None and now < trigger.last_fired_at + trigger.cooldown:
-        return "cooldown"
-    return None
 
 
 def _must_exist(trigger: Trigger) -> None:

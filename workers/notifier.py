@@ -17,11 +17,12 @@ from commands.triggers import TRIGGER
 from domain.action import EmailAction
 from domain.event import Event, Metadata, NewEvents, StreamEvent, personal_fields
 from domain.event_codec import decode_entry
+from domain.firing import Occasion, fire
 from domain.log_entry import LogEntry
 from domain.mail import render_subject
 from domain.monitor import ConditionMetAgain, State, StateChanged
 from domain.notification import MailKind, NotificationRequested, notification_id
-from domain.trigger import Occasion, TriggerFired, fire
+from domain.trigger import TriggerFired
 from domain.user import EmailVerificationRequested, RegistrationRepeated
 from workers.lifecycle import Stop
 from workers.log_reader import LogReader

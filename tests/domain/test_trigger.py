@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from domain import trigger
 from domain.errors import InvalidInput, NotFound
 from domain.event import Event
+from domain.firing import Occasion, fire
 from domain.monitor import ConditionMetAgain, State, StateChanged
 from domain.trigger import (
     Frequency,
-    Occasion,
     Trigger,
     TriggerCondition,
     TriggerCreated,
@@ -132,9 +132,7 @@ def comes(
     stream: Given[Trigger], occasion: Occasion, place: int = 1, *, obstacle: str | None = None, now: datetime = AT
 ) -> Outcome[Trigger]:
     """The change reaches the trigger."""
-    return stream.when(
-        lambda present: trigger.fire(TRIGGER_ID, present, occasion, place=place, obstacle=obstacle, now=now)
-    )
+    return stream.when(lambda present: fire(TRIGGER_ID, present, occasion, place=place, obstacle=obstacle, now=now))
 
 
 # Which change it waits for (API.md, the last lines of "Shapes that clients read")
@@ -325,7 +323,7 @@ def steps(draw: st.DrawFn) -> tuple[str, Decide, timedelta]:
     occasion, place, obstacle, later = draw(occasions), draw(places), draw(obstacles), draw(minutes)
 
     def firing(present: Trigger) -> Sequence[Event]:
-        return trigger.fire(TRIGGER_ID, present, occasion, place=place, obstacle=obstacle, now=AT + later)
+        return fire(TRIGGER_ID, present, occasion, place=place, obstacle=obstacle, now=AT + later)
 
     revised = revising(
         frequency=draw(st.sampled_from(Frequency)),

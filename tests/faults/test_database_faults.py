@@ -75,6 +75,15 @@ class Writers:
             assert sorted(stored) == sorted(acknowledged)
 
 
+async def nothing_is_lost(pool: Pool, installation: Installation, *writers: Writers) -> None:
+    """Everything comes to rest, what was acknowledged is stored once, the log holds together, and the read tables tell it."""
+    await converged(pool, ("core", "notifier"))
+    for group in writers:
+        await group.are_stored_once(pool)
+    await check_log(pool)
+    await check_read_tables(pool, open_entries=installation.parts.people.open_entries)
+
+
 async def rows(pool: Pool, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
     async with pool.connection() as connection:
         return await (await connection.execute(query, values)).fetchall()
@@ -193,10 +202,7 @@ async def test_a_postgresql_that_dies_under_load_loses_nothing_acknowledged_and_
                 await asyncio.to_thread(cluster.start)
                 await writers.reach(5)
         async with open_pool(cluster.owner_url, size_max=4) as pool:
-            await converged(pool, ("core", "notifier"))
-            await writers.are_stored_once(pool)
-            await check_log(pool)
-            await check_read_tables(pool, open_entries=installation.parts.people.open_entries)
+            await nothing_is_lost(pool, installation, writers)
 
 
 @pytest.mark.parametrize("side", Side)
@@ -214,10 +220,7 @@ async def test_a_database_that_falls_silent_in_one_direction_is_given_up_and_fou
             await asyncio.sleep(TIMEOUT_SECONDS)
             proxy.heal()
             await writers.reach(5)
-        await converged(pool, ("core", "notifier"))
-        await writers.are_stored_once(pool)
-        await check_log(pool)
-        await check_read_tables(pool, open_entries=installation.parts.people.open_entries)
+        await nothing_is_lost(pool, installation, writers)
 
 
 @pytest.mark.parametrize("side", Side)
@@ -237,11 +240,7 @@ async def test_a_redis_that_falls_silent_in_one_direction_holds_nothing_up(
         proxy.heal()
         async with writing(installation) as more:
             await more.reach(5)
-        await converged(pool, ("core", "notifier"))
-        await writers.are_stored_once(pool)
-        await more.are_stored_once(pool)
-        await check_log(pool)
-        await check_read_tables(pool, open_entries=installation.parts.people.open_entries)
+        await nothing_is_lost(pool, installation, writers, more)
 
 
 async def test_a_slow_link_that_chops_everything_and_resets_now_and_then_starves_nobody(
@@ -260,9 +259,7 @@ async def test_a_slow_link_that_chops_everything_and_resets_now_and_then_starves
                 proxy.drop_all(reset=True)
             proxy.heal()
             await writers.reach(2)
-        await converged(pool, ("core", "notifier"))
-        await writers.are_stored_once(pool)
-        await check_read_tables(pool, open_entries=installation.parts.people.open_entries)
+        await nothing_is_lost(pool, installation, writers)
 
 
 @asynccontextmanager
@@ -291,10 +288,7 @@ async def test_what_a_synchronous_standby_has_acknowledged_survives_the_primary(
             await fail_over()
             await writers.reach(5)
         async with open_pool(standby.owner_url, size_max=4) as pool:
-            await converged(pool, ("core", "notifier"))
-            await writers.are_stored_once(pool)
-            await check_log(pool)
-            await check_read_tables(pool, open_entries=installation.parts.people.open_entries)
+            await nothing_is_lost(pool, installation, writers)
 
 
 async def test_a_tail_that_an_asynchronous_standby_never_got_stops_the_log_until_it_is_repaired(
@@ -328,9 +322,7 @@ async def test_a_tail_that_an_asynchronous_standby_never_got_stops_the_log_until
         async with vigil(url, redis_url, tmp_path) as installation, open_pool(standby.owner_url, size_max=4) as pool:
             more = Person(installation, person.user_id, person.email, person.authorization["Authorization"].split()[1])
             again.append(await writes(more, "new after the repair"))
-            await converged(pool, ("core", "notifier"))
-            await check_log(pool)
-            await check_read_tables(pool, open_entries=installation.parts.people.open_entries)
+            await nothing_is_lost(pool, installation)
             shown = {action["name"] for action in await more.gets("GET", "/actions")}
             assert shown == {kept["name"], *again}
             assert not shown & {action["name"] for action in lost}

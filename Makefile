@@ -66,5 +66,5 @@ faults: setup ## Break Vigil on purpose and see that what must hold holds; SEED=
 	@$(BIN)/python -m faults --seed $(or $(SEED),1) --seeds $(or $(N),20) $(if $(JSON),--json)
 	@$(if $(JSON),,$(BIN)/python -m pytest -q tests/faults/test_database_faults.py tests/faults/test_lost_commit.py)
 
-clean: ## Remove what was built and run here, the demo's data too
-	rm -rf .venv .vigil .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## Remove what was built and run here, with all data in .vigil and .vigil-*
+	rm -rf .venv .vigil .vigil-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

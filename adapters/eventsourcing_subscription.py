@@ -1,6 +1,6 @@
 """The log as an iterator that waits: the `eventsourcing` library's subscription, by polling.
 
-An append sends no NOTIFY, because that makes one writer of many (DESIGN, section 3), so whoever waits has to look.
+An append sends no NOTIFY, because that makes one writer of many (docs/decisions/0001-ordering-after-commit.md), so whoever waits has to look.
 """
 
 from collections import deque

@@ -1,4 +1,4 @@
-"""The event store in PostgreSQL: lock-free appends, ordered later by the sequencer (DESIGN section 3)."""
+"""The event store in PostgreSQL: lock-free appends, ordered later by the sequencer (docs/decisions/0001-ordering-after-commit.md)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol

@@ -1,8 +1,8 @@
-"""The sequencer: gives every committed event its dense position and chains its hash (DESIGN section 3).
+"""The sequencer: gives every committed event its dense position and chains its hash.
 
 Events are taken in `(tx, seq)` order, and only those whose transaction lies below the oldest one still running:
 nothing can appear before them any more. Whoever orders by the identity column alone, or skips a gap after a time-out,
-loses events; both were reproduced.
+loses events; both were reproduced (docs/decisions/0001-ordering-after-commit.md).
 """
 
 import hashlib

@@ -16,7 +16,6 @@ from domain.log_entry import LogEntry
 
 WINDOW_POSITIONS = 1_000
 """Positions read at a time. They are dense, so a window is as much work with a filter as without."""
-NAMES_MAX = 10_000
 
 _HEAD = "select position from log_head"
 
@@ -27,12 +26,6 @@ from event_log l join event e using (stream_id, version)
 where l.position > %(after)s and l.position <= %(until)s
   and (cardinality(%(types)s::text[]) = 0 or e.type = any (%(types)s::text[]))
 order by l.position
-"""
-
-_NAMES = """
-(select id, name from monitors order by created_at desc limit %(limit)s)
-union all
-(select id, name from triggers order by created_at desc limit %(limit)s)
 """
 
 
@@ -81,11 +74,6 @@ class PostgresLogExport:
             found = await self._window(after, until, types) + found
             until = after
         return found[-limit:] if limit else []
-
-    async def names(self) -> dict[UUID, str]:
-        """What monitors and triggers are called now, by id; of very many the newest."""
-        async with self._pool.connection() as connection:
-            return dict(await (await connection.execute(_NAMES, {"limit": NAMES_MAX})).fetchall())
 
     async def _window(self, after: int, until: int, types: Sequence[str]) -> list[ExportedEvent]:
         async with self._pool.connection() as connection:

@@ -14,6 +14,7 @@ from domain.event import StreamEvent
 from domain.fact import Fact
 from domain.monitor import MonitorCreated, MonitorRenamed
 from domain.notification import NotificationFailed, NotificationRequested, NotificationSent, NotificationSuppressed
+from domain.personal_data import HIDDEN
 from domain.trigger import TriggerCreated, TriggerRevised
 
 
@@ -30,7 +31,8 @@ class _Memory:
 class LiveLog:
     """Prints events as they come.
 
-    `names` are monitors and triggers known from before the first event, by id; the rest is learned from the events.
+    `names` are monitors and triggers known from before the first event, by id; the rest is learned from the events. What has
+    no name, or a sealed one, is told by its id.
     `timezone` None is the local one. Facts are not printed by themselves: the line of their evaluation tells them.
     """
 
@@ -68,9 +70,9 @@ class LiveLog:
     def _learn(self, stream_event: StreamEvent) -> None:
         subject, memory = stream_event.stream_id, self._memory
         match stream_event.event:
-            case MonitorCreated(name=name):
+            case MonitorCreated(name=name) if name != HIDDEN:
                 memory.monitors[subject] = name
-            case TriggerCreated(name=name) | TriggerRevised(name=name):
+            case TriggerCreated(name=name) | TriggerRevised(name=name) if name != HIDDEN:
                 memory.triggers[subject] = name
             case NotificationRequested() as request:
                 memory.requests[subject] = request
@@ -82,7 +84,7 @@ class LiveLog:
     def _forget(self, stream_event: StreamEvent) -> None:
         subject, memory = stream_event.stream_id, self._memory
         match stream_event.event:
-            case MonitorRenamed(name=name):  # its own line still tells the old name
+            case MonitorRenamed(name=name) if name != HIDDEN:  # its own line still tells the old name
                 memory.monitors[subject] = name
             case EvaluationCompleted() | EvaluationFailed():
                 memory.facts.pop(subject, None)

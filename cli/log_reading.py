@@ -38,7 +38,7 @@ async def _tail(settings: Settings, *, follow: bool, types: Sequence[str], limit
     async with open_database(settings) as pool:
         log = PostgresLogExport(pool, PostgresArchive(pool, settings.archive_folder))
         shown = await log.head()
-        live = None if as_json else LiveLog(Console(), await log.names())
+        live = None if as_json else LiveLog(Console())
         for event in await log.newest(limit, until=shown, types=types):
             _show(event, live)
         with asked_by_signals(stop):

@@ -17,7 +17,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The projection, or no
 
 @parked.command("list", epilog="Example: vigil projections parked list core --json")
 def parked_list(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The projection, or notifier; else all.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The projection, or notifier; else all.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the streams that have something parked.

@@ -14,7 +14,7 @@ from cli.parked import parked
 projections = typer.Typer(no_args_is_help=True, help="Watch and rebuild the read tables.")
 projections.add_typer(parked, name="parked", epilog="Example: vigil projections parked list")
 
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The projection.")]
+Name = Annotated[str | None, typer.Argument(metavar="NAME", help="The projection: core is the only one.")]
 Every = Annotated[bool, typer.Option("--all", help="All projections.")]
 Throttle = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="At most so many events a second, to spare live traffic.")

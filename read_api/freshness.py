@@ -1,6 +1,6 @@
 """Read your own writes: waiting until the read tables have come as far as a write.
 
-A position is `"<partition>.<place>"`; a person's writes are all in one partition, in one order (DESIGN section 3).
+A position is `"<partition>.<place>"`; a person's writes are all in one partition, in one order (docs/decisions/0005).
 """
 
 import asyncio

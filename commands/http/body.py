@@ -66,9 +66,11 @@ def _detail(name: str, message: str, annotation: Any) -> ErrorDetail:  # noqa: A
     reason, _, path = message.partition(" - at `$")
     where = name + path.rstrip("`").replace("[...]", "[]")
     if reason.startswith("Object contains unknown field"):
-        return ErrorDetail(field=f"{where}.{reason.split('`')[1]}", issue="unknown", message=_lower_first(reason))
+        unknown = reason.split("`")[1]
+        return ErrorDetail(field=f"{where}.{unknown}", issue="unknown", message=f"there is no field {unknown!r} here")
     if reason.startswith("Object missing required field"):
-        return ErrorDetail(field=f"{where}.{reason.split('`')[1]}", issue="required", message=_lower_first(reason))
+        missing = reason.split("`")[1]
+        return ErrorDetail(field=f"{where}.{missing}", issue="required", message=f"{missing} is required")
     if reason.startswith(("Invalid enum value", "Invalid value")):
         known = ", ".join(sorted(_known_values(type_info(annotation), _STEPS.findall(path.rstrip("`")))))
         reason = f"{reason}; known are: {known}" if known else reason

@@ -72,8 +72,7 @@ async def measure(servers: Servers, *, writers: int, seconds: float) -> BesideFi
         )
         took = time.perf_counter() - started
         sequenced = sum(await PostgresLog(pool).places()) - copied
-        async with asyncio.timeout(CAUGHT_UP_WITHIN_SECONDS):
-            await until_projected(pool, copied + events)
+        await until_projected(pool, copied + events, within_seconds=CAUGHT_UP_WITHIN_SECONDS)
         later = time.perf_counter() - started - took
     return BesideFigures(
         writers=writers,

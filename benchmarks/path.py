@@ -113,9 +113,9 @@ def steady_load(entries: list[LogEntry], *, rate: float, count: int) -> Load:
     return Load(monitors=monitors, template=template, rate=rate, count=count, start_at=time.monotonic() + 0.5)
 
 
-async def until_projected(pool: Pool, events: int) -> None:
-    """Return when so many events are in the read tables; raises `TimeoutError` after a minute."""
-    async with asyncio.timeout(60), pool.connection() as connection:
+async def until_projected(pool: Pool, events: int, *, within_seconds: float = 60) -> None:
+    """Return when so many events are in the read tables; raises `TimeoutError`."""
+    async with asyncio.timeout(within_seconds), pool.connection() as connection:
         while (await (await connection.execute(_PROJECTED, (CORE.name,))).fetchall())[0][0] < events:  # noqa: ASYNC110  nobody tells it
             await asyncio.sleep(0.02)
 

@@ -56,6 +56,7 @@ class Installation:
         self.port = _free_port()
         self.api_url = f"http://127.0.0.1:{self.port}"
         self.members: dict[str, Member] = {}
+        self._commands: list[Process] = []
         self.held: set[str] = set()
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("VIGIL_")},  # noqa: TID251
@@ -81,7 +82,9 @@ class Installation:
 
     def run(self, arguments: Sequence[str], log_name: str, **settings: str) -> Process:
         """Start another `vigil` command, which nobody starts again."""
-        return self._launcher.start(arguments, {**self.environment, **settings}, self.folder / log_name)
+        process = self._launcher.start(arguments, {**self.environment, **settings}, self.folder / log_name)
+        self._commands.append(process)
+        return process
 
     def kill(self, name: str) -> None:
         """End a process as a power cut would."""
@@ -173,10 +176,10 @@ class Installation:
 
     def close(self) -> None:
         """Kill everything that runs."""
-        for member in self.members.values():
-            if member.process is not None and member.process.poll() is None:
-                self._launcher.signal(member.process, signal.SIGKILL)
-                member.process.wait(10)
+        for process in [*(member.process for member in self.members.values()), *self._commands]:
+            if process is not None and process.poll() is None:
+                self._launcher.signal(process, signal.SIGKILL)
+                process.wait(10)
         self._redis.stop()
 
 

@@ -16,7 +16,6 @@ class Attempt:
     ended_at: float = 0.0
     status: int | None = None
     position: str | None = None
-    replayed: bool = False
 
 
 @dataclass
@@ -102,7 +101,6 @@ class Ledger:
     commands: list[Command] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     flips: list[Flip] = field(default_factory=list)
-    served: list[tuple[str, int]] = field(default_factory=list)
     mails: list[Mail] = field(default_factory=list)
     deaths: list[Death] = field(default_factory=list)
     appended: list[tuple[str, int]] = field(default_factory=list)

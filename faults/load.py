@@ -31,7 +31,6 @@ class Watcher:
     shop: str
     monitor_id: str = ""
     action_id: str = ""
-    prices: int = 0
     actions: list[tuple[str, int]] = field(default_factory=list)
 
 
@@ -125,7 +124,6 @@ class Load:
     async def _flip(self, watcher: Watcher, stop: asyncio.Event) -> None:
         """The price falls until that is seen, rises until that is seen, and again."""
         while not stop.is_set():
-            watcher.prices += 1
             flip = Flip(watcher.person.name, watcher.monitor_id, LOW + len(self._ledger.flips) + 1)
             self._ledger.flips.append(flip)
             self._world.set_price(watcher.shop, flip.price)

@@ -11,9 +11,9 @@ import aiohttp
 
 from faults.ledger import Attempt, Command, Ledger, Read
 
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 150.0
 """How long a person asks again for what got no answer. Above every recovery time of Vigil's, the longest of which is that
-of a job whose scheduler died (45 s)."""
+of jobs whose scheduler died, 45 s, and whose second scheduler died as well."""
 PAUSE_SECONDS = 0.1
 ANSWER_SECONDS_MAX = 20.0
 LOW, HIGH = 10_000, 60_000
@@ -117,7 +117,6 @@ class Person:
                 answer = await response.json() if response.status != 204 else {"data": {"id": path.split("/")[2]}}
                 attempt.status = response.status
                 attempt.position = response.headers.get("Vigil-Position")
-                attempt.replayed = "Idempotency-Replayed" in response.headers
         except (aiohttp.ClientError, TimeoutError):
             pass
         attempt.ended_at = time.monotonic()

@@ -31,6 +31,7 @@ CONVERGES_WITHIN_SECONDS = 180.0
 HARM_SECONDS_MAX = 90.0
 REBUILD_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.1
+_TROUBLES = (TimeoutError, Refused, OSError, psycopg.Error, redis.RedisError)
 
 
 @dataclass
@@ -135,7 +136,7 @@ async def _play(run: Run, seed: int, scenario: Scenario) -> Outcome:
     began, kills, deaths = time.monotonic(), run.kills(), len(run.ledger.deaths)
     commands, mails = len(run.ledger.commands), len(run.ledger.mails)
     stored: Stored | None = None
-    troubles: list[str] = []
+    findings: list[Finding] = []
     healed = began
     try:
         await run.load.set_up()
@@ -144,13 +145,16 @@ async def _play(run: Run, seed: int, scenario: Scenario) -> Outcome:
             healed = time.monotonic()
             await heal(run)
         stored = await at_rest(run)
-    except* (TimeoutError, Refused, OSError, psycopg.Error, redis.RedisError) as errors:
-        troubles += [f"{error!r}" for error in errors.exceptions]
+    except* _TROUBLES as errors:
+        findings += _not_converged(errors)
     converged = time.monotonic() - healed
-    findings = [Finding(Invariant.CONVERGES, trouble) for trouble in troubles]
     if stored is not None:
         findings += check(run.ledger, stored, run.logs())
-        await run.load.resume()
+    if not findings:
+        try:
+            await run.load.resume()
+        except* _TROUBLES as errors:
+            findings += _not_converged(errors)
     dead, events = run.ledger.deaths[deaths:], len(stored.events) if stored else run.events
     outcome = Outcome(
         seed=seed,
@@ -167,6 +171,10 @@ async def _play(run: Run, seed: int, scenario: Scenario) -> Outcome:
     )
     run.events = events
     return outcome
+
+
+def _not_converged(errors: BaseExceptionGroup[Exception]) -> list[Finding]:
+    return [Finding(Invariant.CONVERGES, f"{error!r}") for error in errors.exceptions]
 
 
 @asynccontextmanager

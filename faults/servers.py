@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -27,12 +27,11 @@ class Servers:
     launcher: Launcher
     folder: Path
     postgres_log: Path
-    _made: Iterator[int] = field(default_factory=lambda: _numbers)
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[str]:
         """The URL of a fresh, migrated database, dropped on leaving."""
-        name = f"faults_{next(self._made)}"
+        name = f"faults_{next(_numbers)}"
         create = sql.SQL("create database {} template {}")
         await self._execute(create.format(sql.Identifier(name), sql.Identifier(self.template)))
         try:

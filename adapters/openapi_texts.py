@@ -320,7 +320,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     },
     "ErrorDetail": {
         "field": "The path of the field.",
-        "issue": "A stable word: `required`, `unknown`, `type`, `invalid` or `rule`.",
+        "issue": "A stable word: `required`, `unknown`, `type`, `depth`, `invalid` or `rule`.",
         "message": "What would do.",
     },
     "ErrorEnvelope": {"error": "What went wrong."},

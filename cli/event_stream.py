@@ -4,7 +4,6 @@ sealed."""
 import json
 from datetime import UTC
 from typing import Any
-from uuid import UUID
 
 import msgspec
 import typer
@@ -17,12 +16,13 @@ from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_person_keys import HiddenKeys
 from bootstrap.parts import new_id
 from bootstrap.settings import Settings
-from cli.arguments import moment, stream_id
+from cli.arguments import moment
 from cli.connection import configured, keys_of_people, open_database, run
 from cli.event_lines import clean
 from cli.output import WRONG_USE, fail, print_json
 from domain.errors import NotFound
-from read_api.audit_log import AuditEventShape, AuditLog, AuditStreamShape, Stop
+from domain.stream_name import StreamName, read_stream_name
+from read_api.audit_log import AuditEventShape, AuditLog, AuditStreamShape, Cut
 
 EVENTS_MAX = 2**31 - 1
 """As many as a stream can have: versions are four bytes."""
@@ -34,9 +34,9 @@ def run_show(
     """Show a stream, with what people said only if it is to be `opened`. Raises `NotFound` when it was not there then, `InvalidInput` for what is not there yet."""
     if sum(given is not None for given in (as_of, version, position)) > 1:
         fail("choose one of --as-of, --version and --position", code=WRONG_USE)
-    wanted = stream_id(stream)
-    stop = Stop(as_of=None if as_of is None else moment(as_of), version=version, position=position)
-    shown = run(_stream(configured(), wanted, stop, opened=opened))
+    wanted = read_stream_name(stream)
+    cut = Cut(as_of=None if as_of is None else moment(as_of), version=version, position=position)
+    shown = run(_stream(configured(), wanted, cut, opened=opened))
     if as_json:
         print_json(shown)
         return
@@ -46,12 +46,12 @@ def run_show(
     _print_state(console, shown)
 
 
-async def _stream(settings: Settings, wanted: UUID, stop: Stop, *, opened: bool) -> AuditStreamShape:
+async def _stream(settings: Settings, wanted: StreamName, cut: Cut, *, opened: bool) -> AuditStreamShape:
     async with open_database(settings) as pool:
         people = await keys_of_people(settings, pool) if opened else HiddenKeys()
         log = AuditLog(pool, PostgresEventStore(pool, new_id=new_id, people=people))
         try:
-            shown = await log.stream(wanted, stop, after=0, limit=EVENTS_MAX)
+            shown = await log.stream(wanted, cut, after=0, limit=EVENTS_MAX)
         except NotFound:
             raise NotFound(f"there is no stream {wanted}, or there was none then") from None
         if not opened:

@@ -207,6 +207,9 @@ class IdentityCommands:
             if not events:
                 return False
             new = _appended(user_id, loaded.version, events)
+            # First, because nobody can say the address any more once the person is erased: a failure leaves all to be
+            # repeated. And again for the mail that was on its way meanwhile.
+            await asyncio.to_thread(self.forget_mail, loaded.state.email)
             try:
                 await self.shell.store.append([new], metadata=context, companions=[ErasePerson(user_id)])
             except ConcurrentAppend:

@@ -38,12 +38,6 @@ class DuplicateName(Conflict):
     code = "DUPLICATE_NAME"
 
 
-class VersionConflict(Conflict):
-    """Somebody changed this since you read it. Read it again and repeat your change."""
-
-    code = "VERSION_CONFLICT"
-
-
 class StaleVersion(RuleViolation):
     """The If-Match header does not name the present version. Read it again and repeat your change."""
 

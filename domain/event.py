@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.personal_data import Fields
+from domain.personal_data import PersonalFields
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,7 +19,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     tag: ClassVar[str]
     tag_version: ClassVar[int]
-    personal: ClassVar[Fields]
+    personal: ClassVar[PersonalFields]
 
 
 E = TypeVar("E", bound=type[Event])
@@ -27,7 +27,7 @@ E = TypeVar("E", bound=type[Event])
 _registered: dict[str, type[Event]] = {}
 
 
-def stored_as(tag: str, version: int = 1, *, personal: Fields = MappingProxyType({})) -> Callable[[E], E]:
+def stored_as(tag: str, version: int = 1, *, personal: PersonalFields = MappingProxyType({})) -> Callable[[E], E]:
     """Give an event class its stable tag and version; `personal` are the fields that are stored sealed, by path.
 
     Raises `ValueError` at import when two classes claim one tag: a tag that was ever stored is never reused.
@@ -49,7 +49,7 @@ def event_types() -> dict[str, type[Event]]:
     return dict(_registered)
 
 
-def personal_fields(tag: str) -> Fields:
+def personal_fields(tag: str) -> PersonalFields:
     """The personal fields of the events of a tag; none for a tag that is not known."""
     cls = _registered.get(tag)
     return {} if cls is None else cls.personal

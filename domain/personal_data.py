@@ -26,7 +26,7 @@ class Personal(StrEnum):
     MAPPING = "mapping"
 
 
-Fields = Mapping[str, Personal]
+PersonalFields = Mapping[str, Personal]
 """The personal fields of an event, by path."""
 
 Change = Callable[[str, Personal, Any], Any]
@@ -56,7 +56,7 @@ def sealed_text(value: object) -> str | None:
     return None
 
 
-def change_personal(data: Any, fields: Fields, change: Change) -> None:  # noqa: ANN401  JSON, whatever was stored
+def change_personal(data: Any, fields: PersonalFields, change: Change) -> None:  # noqa: ANN401  JSON, whatever was stored
     """Change, in place, the values at all personal paths of an event's JSON. What is absent or null stays so: that
     somebody gave nothing is no data about them."""
     for path, kind in fields.items():

@@ -68,8 +68,3 @@ UPCASTERS = Upcasters()
 """Those of the events of this program; the codec checks them when it is imported."""
 
 upcasts = UPCASTERS.upcasts
-
-
-def widened(fields: Fields) -> Fields:
-    """The step to a version that only allows more than the one before, such as another kind of source."""
-    return fields

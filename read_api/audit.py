@@ -18,9 +18,10 @@ from litestar.params import FromPath, QueryParameter
 
 from commands.http.form import AnyRequest, Envelope, Meta, Page, Pagination, answer, meta_of
 from commands.http.roles import requires_role
-from domain.errors import InvalidInput, NotFound
+from domain.errors import InvalidInput
 from domain.log_check import LogCheck
-from read_api.audit_log import AuditEventShape, AuditLog, AuditStreamShape, EventFilter, Stop
+from domain.stream_name import read_stream_name
+from read_api.audit_log import AuditEventShape, AuditLog, AuditStreamShape, Cut, EventFilter
 from read_api.paging import HistoryLimit
 from read_api.reading import LIST_REFUSALS, REFUSALS, Reads, refusal, refuse_unknown_parameters
 from read_api.times import moment_given
@@ -31,7 +32,6 @@ VERIFY_POSITIONS_MAX = 10_000
 """So many positions one request verifies; a longer log takes several, and `vigil events verify` is not bounded."""
 TEXT_CHARS_MAX = 200
 
-_STREAM = re.compile(r"(?:(?P<kind>[a-z]+)-)?(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE)
 _POSITION = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 """At most 18 digits, which keeps it inside PostgreSQL's bigint."""
 
@@ -111,8 +111,10 @@ class AuditReads(Reads):
         `has_more` is true. Go on with `next_cursor` until it is false. A cursor is a position, and may also be one that
         you know from elsewhere.
         """
+        named = None if stream is None else read_stream_name(stream)
         wanted = EventFilter(
-            stream_id=None if stream is None else _stream(stream)[1],
+            stream_id=None if named is None else named.id,
+            kind=None if named is None else named.kind,
             type=_text(event_type, field="type"),
             actor=_text(actor, field="actor"),
             correlation_id=correlation,
@@ -145,13 +147,11 @@ class AuditReads(Reads):
         `stream` is an id, also as `monitor-<id>`. At most one of `as_of`, `version` and `position` says up to where; without
         them it is the present. The state is that after the last event, whichever page of the events is asked for.
         """
-        stop = Stop(as_of=moment_given(as_of, field="as_of"), version=version, position=position)
+        cut = Cut(as_of=moment_given(as_of, field="as_of"), version=version, position=position)
         _refuse_several(as_of=as_of, version=version, position=position)
-        kind, stream_id = _stream(stream)
+        wanted = read_stream_name(stream)
         _tell(request, as_of=as_of, version=version, position=position)
-        found = await audit_log.stream(stream_id, stop, after=_beyond(cursor) or 0, limit=limit)
-        if kind not in {None, found.kind}:
-            raise NotFound
+        found = await audit_log.stream(wanted, cut, after=_beyond(cursor) or 0, limit=limit)
         last = found.events[-1].version if found.events else found.version
         pagination = _pagination(limit, last if last < found.version else None)
         page = AuditStreamPage(data=found, pagination=pagination, meta=meta_of(request))
@@ -190,14 +190,6 @@ def _tell(request: AnyRequest, **asked: object) -> None:
         asked=given,
         correlation_id=str(caller.correlation_id),
     )
-
-
-def _stream(text: str) -> tuple[str | None, UUID]:
-    """The kind, if it is told, and the id in `<uuid>` or `monitor-<uuid>`."""
-    match = _STREAM.fullmatch(text)
-    if match is None:
-        raise InvalidInput("write a stream as its id, or with its kind before: monitor-<id>", field="stream")
-    return match["kind"] and match["kind"].lower(), UUID(match["id"])
 
 
 def _text(text: str | None, *, field: str) -> str | None:

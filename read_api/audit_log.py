@@ -17,6 +17,7 @@ from psycopg.rows import DictRow
 from commands.event_store import EventStore
 from domain.errors import InvalidInput, NotFound
 from domain.event_codec import UnknownEvent
+from domain.stream_name import StreamName
 from read_api.database import Pool, fetch_row, fetch_rows
 from read_api.stream_states import kind_of, state_after
 
@@ -45,6 +46,7 @@ select l.position::text as position, l.stream_id, l.version, e.owner_id, e.type,
 
 _CONDITIONS: dict[str, LiteralString] = {
     "stream_id": "l.stream_id = %(stream_id)s",
+    "kind": "split_part(e.type, '.', 1) = %(kind)s",
     "type": "e.type = %(type)s",
     "actor": "e.metadata->>'actor' = %(actor)s",
     "correlation_id": "(e.metadata->>'correlation_id')::uuid = %(correlation_id)s",
@@ -119,9 +121,11 @@ class AuditStreamShape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which events; None does not filter. Times are those of recording, `start` included and `end` not."""
+    """Which events; None does not filter. `kind` is that of a stream. Times are those of recording, `start` included and
+    `end` not."""
 
     stream_id: UUID | None = None
+    kind: str | None = None
     type: str | None = None
     actor: str | None = None
     correlation_id: UUID | None = None
@@ -130,7 +134,7 @@ class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class Cut:
     """Where a stream is cut: after what was recorded until `as_of`, after a version, or after a position of the log. At most
     one of them is given; none is the present."""
 
@@ -174,16 +178,17 @@ class AuditLog:
         left = reach_first > first if newest_first else reach_last < last
         return FoundEvents(events, (reach_first if newest_first else reach_last) if left else None)
 
-    async def stream(self, stream_id: UUID, stop: Stop, *, after: int, limit: int) -> AuditStreamShape:
-        """A stream as it was at `stop`, with its events after the version `after`; raises `NotFound` for a stream that was
-        not there then, `InvalidInput` for a version or position that is not there yet."""
-        values = {"stream_id": stream_id, "as_of": stop.as_of, "version": stop.version, "position": stop.position}
+    async def stream(self, wanted: StreamName, cut: Cut, *, after: int, limit: int) -> AuditStreamShape:
+        """A stream as it was at `cut`, with its events after the version `after`; raises `NotFound` for a stream that was
+        not there then or is of another kind, `InvalidInput` for a version or position that is not there yet."""
+        stream_id = wanted.id
+        values = {"stream_id": stream_id, "as_of": cut.as_of, "version": cut.version, "position": cut.position}
         row = await fetch_row(self._pool, _STREAM, values)
-        if row is None:
+        if row is None or not wanted.fits(kind_of(row["type"])):
             raise NotFound
-        if stop.version is not None and stop.version > row["head"]:
+        if cut.version is not None and cut.version > row["head"]:
             raise InvalidInput(f"this stream has the versions 1 to {row['head']}", field="version")
-        if stop.position is not None and stop.position > (head := await self.head()):
+        if cut.position is not None and cut.position > (head := await self.head()):
             raise InvalidInput(f"the log ends at position {head}", field="position")
         if row["version"] < 1:
             raise NotFound

@@ -9,12 +9,11 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
 from commands.http.caller import ANONYMOUS_ROUTE
-from domain.log_state import LogState
+from domain.log_state import REPAIR, RESTORED, LogState
 from projections.core import CORE
 from read_api.database import Pool
 
 LAG_SECONDS_MAX = 30.0
-HEARTBEAT_SECONDS_MAX = 30.0
 
 _LAG = """
 select coalesce(sum(head.place - coalesce(c.position, 0)), 0)::bigint
@@ -126,7 +125,7 @@ def _judged(state: LogState) -> Check:
     if state.restored:
         return Check(
             status="restored",
-            message="the store was restored into another cluster, or lost events; stop Vigil and run `vigil store repair`",
+            message=f"{RESTORED}; {REPAIR}",
         )
     if not state.late:
         return Check(status="ok")

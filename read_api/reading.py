@@ -14,8 +14,7 @@ from litestar.types import ExceptionHandlersMap, Guard
 from litestar.typing import FieldDefinition
 
 from commands.http.failures import AnyRequest, on_validation
-from commands.http.form import ErrorEnvelope
-from domain.errors import InvalidInput
+from commands.http.form import ErrorDetail, ErrorEnvelope, RequestInvalid
 from read_api.freshness import MIN_POSITION, StaleRead, on_stale_read
 
 _LAYERED = {
@@ -43,13 +42,17 @@ REFUSALS = {**LIST_REFUSALS, 404: refusal("There is no such thing, or it is not 
 
 
 def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A guard: raises `InvalidInput` naming a query parameter the route does not declare, because a filter that is
+    """A guard: raises `RequestInvalid` naming the query parameters the route does not declare, because a filter that is
     silently not applied shows the wrong things."""
     known = sorted(_query_parameters(handler))
-    for name in connection.query_params:
-        if name not in known:
-            these = f"known are: {', '.join(known)}" if known else "this route takes none"
-            raise InvalidInput(f"there is no parameter {name!r}; {these}", field=name)
+    these = f"known are: {', '.join(known)}" if known else "this route takes none"
+    unknown = [
+        ErrorDetail(field=name, issue="unknown", message=f"there is no parameter {name!r}; {these}")
+        for name in dict.fromkeys(connection.query_params)
+        if name not in known
+    ]
+    if unknown:
+        raise RequestInvalid(unknown)
 
 
 def _query_parameters(handler: BaseRouteHandler) -> Iterator[str]:

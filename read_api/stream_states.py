@@ -8,13 +8,10 @@ import msgspec
 from commands.actions import ACTION
 from commands.identity import USER
 from commands.monitors import EVALUATION, MONITOR
+from commands.notifications import NOTIFICATION
 from commands.streams import Aggregate
 from commands.triggers import TRIGGER
-from domain import notification
 from domain.event import Event
-from domain.notification import Notification
-
-NOTIFICATION = Aggregate(initial=Notification(), evolve=notification.evolve)
 
 AGGREGATES: Mapping[str, Aggregate[Any]] = {
     "action": ACTION,

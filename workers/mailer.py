@@ -18,8 +18,8 @@ from commands.event_store import ConcurrentAppend, EventStore
 from commands.identity import USER
 from commands.identity_ports import LinkTokens
 from commands.monitors import EVALUATION, MONITOR
-from commands.streams import Aggregate, load
-from domain import notification
+from commands.notifications import NOTIFICATION
+from commands.streams import load
 from domain.crash_points import CrashPoint, reached
 from domain.evaluation import EvaluationCompleted
 from domain.event import Metadata, NewEvents
@@ -48,8 +48,6 @@ from workers.lifecycle import Monotonic, Stop, run_steps
 log = structlog.get_logger()
 
 T = TypeVar("T")
-
-NOTIFICATION = Aggregate(initial=Notification(), evolve=notification.evolve)
 
 PERSON_ERASED = "person_erased"
 """Why a notification to an erased person is suppressed."""

@@ -1,7 +1,7 @@
 """What is wrong with a request body: every field, not only the first."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, get_type_hints
 
 import msgspec
@@ -23,14 +23,6 @@ _WORDS = {
 """The types of JSON (RFC 8259), which msgspec tells by their names in Python."""
 
 
-class BodyInvalid(Exception):
-    """The body is not what the route takes; `details` name everything that is wrong."""
-
-    def __init__(self, details: Sequence[ErrorDetail]) -> None:
-        self.details = details
-        super().__init__()
-
-
 def body_errors(body: Any, target: type[Any]) -> list[ErrorDetail]:  # noqa: ANN401  any JSON value
     """Everything that keeps `body` (parsed JSON) from being a `target` struct that can be stored.
 
@@ -47,8 +39,7 @@ def _field_errors(body: dict[str, Any], target: type[Any]) -> Iterator[ErrorDeta
     types = get_type_hints(target, include_extras=True)
     for name in body:
         if name not in fields:
-            known = ", ".join(sorted(fields))
-            yield ErrorDetail(field=name, issue="unknown", message=f"there is no field {name!r}; known are: {known}")
+            yield _unknown(name, name, fields)
     for name, field in fields.items():
         if name not in body:
             if field.default is NODEFAULT and field.default_factory is NODEFAULT:
@@ -57,47 +48,85 @@ def _field_errors(body: dict[str, Any], target: type[Any]) -> Iterator[ErrorDeta
         try:
             msgspec.convert(body[name], types[field.name])
         except msgspec.ValidationError as error:
-            yield _detail(name, str(error), types[field.name])
+            yield _detail(name, body[name], str(error), types[field.name])
 
 
-def _detail(name: str, message: str, annotation: Any) -> ErrorDetail:  # noqa: ANN401  any type
+def _detail(name: str, value: Any, message: str, annotation: Any) -> ErrorDetail:  # noqa: ANN401  any JSON, any type
     """Msgspec says `Expected `str`, got `int` - at `$.path``; a person wants `name.path: expected text, got a whole number`,
-    and of a value that is not among those known, which are."""
+    and of a field or a value that is not among those known, which are."""
     reason, _, path = message.partition(" - at `$")
-    where = name + path.rstrip("`").replace("[...]", "[]")
+    path = path.rstrip("`")
+    where, steps = name + path.replace("[...]", "[]"), _STEPS.findall(path)
     if reason.startswith("Object contains unknown field"):
         unknown = reason.split("`")[1]
-        return ErrorDetail(field=f"{where}.{unknown}", issue="unknown", message=f"there is no field {unknown!r} here")
+        return _unknown(f"{where}.{unknown}", unknown, _fields(_types_at(type_info(annotation), steps, value)))
     if reason.startswith("Object missing required field"):
         missing = reason.split("`")[1]
         return ErrorDetail(field=f"{where}.{missing}", issue="required", message=f"{missing} is required")
     if reason.startswith(("Invalid enum value", "Invalid value")):
-        known = ", ".join(sorted(_known_values(type_info(annotation), _STEPS.findall(path.rstrip("`")))))
+        known = ", ".join(sorted(_values(_types_at(type_info(annotation), steps, value))))
         reason = f"{reason}; known are: {known}" if known else reason
-    return ErrorDetail(field=where, issue="invalid", message=_lower_first(_TYPES.sub(_in_words, reason)))
+    return ErrorDetail(field=where, issue="invalid", message=in_words(reason))
 
 
-def _in_words(types: re.Match[str]) -> str:
-    return " or ".join(_WORDS.get(name, name) for name in types[1].split(" | "))
+def _unknown(where: str, name: str, known: Iterable[str]) -> ErrorDetail:
+    these = ", ".join(sorted(set(known)))
+    message = f"there is no field {name!r}; known are: {these}" if these else f"there is no field {name!r} here"
+    return ErrorDetail(field=where, issue="unknown", message=message)
 
 
-def _known_values(info: Type, path: Sequence[str]) -> set[str]:
-    """The values that may stand at a path within a type, where they are an enumeration or tell variants apart."""
-    match info, path:
-        case inspect.UnionType(types), _:
-            return {value for each in types for value in _known_values(each, path)}
-        case (inspect.ListType() | inspect.VarTupleType()) as several, [_, *rest]:
-            return _known_values(several.item_type, rest)
-        case inspect.StructType(), [name] if name == info.tag_field:
-            return {str(info.tag)}
-        case inspect.StructType(), [name, *rest]:
-            return {v for field in info.fields if field.encode_name == name for v in _known_values(field.type, rest)}
-        case inspect.EnumType(cls), []:
-            return {str(member.value) for member in cls}
-        case inspect.LiteralType(values), []:
-            return {str(value) for value in values}
+def in_words(reason: str) -> str:
+    """What msgspec says of a value, for people: without the names that Python has for the types of JSON."""
+    told = _TYPES.sub(lambda types: " or ".join(_WORDS.get(name, name) for name in types[1].split(" | ")), reason)
+    return told[:1].lower() + told[1:]
+
+
+def _types_at(info: Type, path: Sequence[str], value: Any) -> Iterator[Type]:  # noqa: ANN401  any JSON value
+    """The types that may stand at a path within a type, given the value that was to be of it."""
+    match info, path, value:
+        case inspect.UnionType(types), _, _:
+            for each in _variants(types, value):
+                yield from _types_at(each, path, value)
+        case _, [], _:
+            yield info
+        case (inspect.ListType() | inspect.VarTupleType()) as several, [index, *rest], list():
+            yield from _types_at(several.item_type, rest, value[int(index.strip("[]"))])
+        case inspect.StructType(), [name], dict() if name == info.tag_field:
+            yield inspect.LiteralType((info.tag,))
+        case inspect.StructType(), [name, *rest], dict():
+            for field in info.fields:
+                if field.encode_name == name:
+                    yield from _types_at(field.type, rest, value[name])
         case _:
-            return set()
+            pass
+
+
+def _variants(types: Sequence[Type], value: Any) -> Sequence[Type]:  # noqa: ANN401  any JSON value
+    """The one of them whose tag the value has; all, if it has the tag of none."""
+    if not isinstance(value, dict):
+        return types
+    structs = [each for each in types if isinstance(each, inspect.StructType) and each.tag_field]
+    return [each for each in structs if value.get(each.tag_field) == each.tag] or types
+
+
+def _fields(types: Iterable[Type]) -> Iterator[str]:
+    """The fields of structs, also the one that tells variants apart."""
+    for info in types:
+        if isinstance(info, inspect.StructType):
+            yield from (field.encode_name for field in info.fields)
+            yield from [info.tag_field] if info.tag_field else []
+
+
+def _values(types: Iterable[Type]) -> Iterator[str]:
+    """The values of enumerations, and the tags that tell variants apart."""
+    for info in types:
+        match info:
+            case inspect.EnumType(cls):
+                yield from (str(member.value) for member in cls)
+            case inspect.LiteralType(values):
+                yield from (str(value) for value in values)
+            case _:
+                pass
 
 
 def _nul_errors(where: str, value: Any) -> Iterator[ErrorDetail]:  # noqa: ANN401  any JSON value
@@ -113,7 +142,3 @@ def _nul_errors(where: str, value: Any) -> Iterator[ErrorDetail]:  # noqa: ANN40
                 yield from _nul_errors(f"{where}[{i}]", item)
         case _:
             pass
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -69,9 +69,7 @@ def key_in_events(user_id: UUID, command_id: str) -> str:
 class BearerAuthentication(AbstractAuthenticationMiddleware):
     """Requires a bearer token (RFC 6750) on every route that does not say it is anonymous. Cookies are ignored."""
 
-    def __init__(
-        self, app: ASGIApp, tokens: TokenReader, is_erased: Callable[[UUID], Awaitable[bool]] | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, tokens: TokenReader, is_erased: Callable[[UUID], Awaitable[bool]]) -> None:
         """`is_erased` is asked about everybody whose token is good, since an access token outlives its person."""
         super().__init__(app, exclude_from_auth_key=ANONYMOUS_ROUTE)
         self._tokens = tokens
@@ -86,7 +84,7 @@ class BearerAuthentication(AbstractAuthenticationMiddleware):
             principal = self._tokens.read(token)
         except TokenInvalid as invalid:
             raise NotAuthorizedException("the access token is not valid or has expired; log in again") from invalid
-        if self._is_erased is not None and await self._is_erased(principal.user_id):
+        if await self._is_erased(principal.user_id):
             raise NotAuthorizedException("this account was erased")
         caller = Caller(
             user_id=principal.user_id,

@@ -106,7 +106,7 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         status=405,
         cause="The path exists, but not with this method.",
         cure="Use one of the methods in the `Allow` header of the answer.",
-        example="Method Not Allowed",
+        example="this path takes only GET, OPTIONS",
     ),
     ErrorCode(
         code="NOT_ACCEPTABLE",

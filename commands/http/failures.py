@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.types import ExceptionHandlersMap
 
 from commands.event_store import ConcurrentAppend, PersonErased
-from commands.http.body import BodyInvalid
-from commands.http.form import ErrorBody, ErrorDetail, ErrorEnvelope, meta_of
+from commands.http.body import in_words
+from commands.http.form import ErrorBody, ErrorDetail, ErrorEnvelope, RequestInvalid, meta_of
 from commands.identity import InvalidCredentials, RegistrationClosed, SessionInvalid
 from commands.shell import IdempotencyKeyReused
 from domain.errors import (
@@ -83,8 +84,8 @@ def on_person_erased(request: AnyRequest, _error: PersonErased) -> Failure:
     return answer
 
 
-def on_body(request: AnyRequest, error: BodyInvalid) -> Failure:
-    """The body is not what the route takes."""
+def on_invalid(request: AnyRequest, error: RequestInvalid) -> Failure:
+    """The body or the parameters are not what the route takes."""
     return failure(request, 400, "VALIDATION_ERROR", "the request is not valid; see details", error.details)
 
 
@@ -92,7 +93,7 @@ def on_validation(request: AnyRequest, error: ValidationException) -> Failure:
     """A parameter is not of its type, or there is no body where one is needed."""
     extra = error.extra if isinstance(error.extra, list) else []
     details = [
-        ErrorDetail(field=str(item.get("key", "")), issue="invalid", message=str(item.get("message", "")))
+        ErrorDetail(field=str(item.get("key", "")), issue="invalid", message=in_words(_sendable(item)))
         for item in extra
     ]
     if any(item.get("key") == "data" for item in extra):
@@ -100,9 +101,22 @@ def on_validation(request: AnyRequest, error: ValidationException) -> Failure:
     return failure(request, 400, "VALIDATION_ERROR", "the request is not valid; see details", details)
 
 
-def on_malformed(request: AnyRequest, _error: SerializationException) -> Failure:
-    """The body is not JSON."""
-    return failure(request, 400, "VALIDATION_ERROR", "the body is not valid JSON (RFC 8259)")
+def _sendable(item: Mapping[str, Any]) -> str:
+    """What the framework says of a parameter, which nobody can send a null as."""
+    return str(item.get("message", "")).replace(" | null`", "`")
+
+
+def on_malformed(request: AnyRequest, error: SerializationException) -> Failure:
+    """The body is not JSON; the answer says where, as far as msgspec does."""
+    match error.__cause__:
+        case msgspec.DecodeError() as cause:
+            reason, _, _ = str(cause).removeprefix("JSON is malformed: ").partition(" - at `$")
+            why = f": {in_words(reason)}"
+        case UnicodeDecodeError():
+            why = ": it is not UTF-8"
+        case _:  # nothing of ours is told
+            why = ""
+    return failure(request, 400, "VALIDATION_ERROR", f"the body is not valid JSON (RFC 8259){why}")
 
 
 def on_http(request: AnyRequest, error: HTTPException) -> Failure:
@@ -112,13 +126,22 @@ def on_http(request: AnyRequest, error: HTTPException) -> Failure:
     status = error.status_code
     if status >= 500:
         return on_bug(request, error)
-    message = "there is nothing here" if status == 404 else error.detail or "the request is not acceptable"
-    answer = failure(request, status, CODE_OF_STATUS.get(status, "REQUEST_REFUSED"), message)
+    answer = failure(request, status, CODE_OF_STATUS.get(status, "REQUEST_REFUSED"), _message(error))
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
     if status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     return answer
+
+
+def _message(error: HTTPException) -> str:
+    match error:
+        case HTTPException(status_code=404):
+            return "there is nothing here"
+        case HTTPException(status_code=405, headers={"allow": allowed}):
+            return f"this path takes only {allowed}"
+        case _:
+            return error.detail or "the request is not acceptable"
 
 
 def on_dependency_down(request: AnyRequest, error: Exception) -> Failure:
@@ -153,7 +176,7 @@ def failure(request: AnyRequest, status: int, code: str, message: str, details: 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     RuleViolation: on_rule,
-    BodyInvalid: on_body,
+    RequestInvalid: on_invalid,
     ConcurrentAppend: on_concurrent_append,
     PersonErased: on_person_erased,
     ValidationException: on_validation,

@@ -58,6 +58,14 @@ class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
+class RequestInvalid(Exception):
+    """The request is not what the route takes; `details` name everything that is wrong."""
+
+    def __init__(self, details: Sequence[ErrorDetail]) -> None:
+        self.details = details
+        super().__init__()
+
+
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     """What went wrong. `code` is stable and documented at `documentation_url`."""
 

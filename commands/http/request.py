@@ -10,9 +10,9 @@ from litestar.enums import ScopeType
 from litestar.exceptions import ClientException, SerializationException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from commands.http.body import BodyInvalid, body_errors
+from commands.http.body import body_errors
 from commands.http.caller import Caller
-from commands.http.form import API_VERSION, ErrorDetail
+from commands.http.form import API_VERSION, ErrorDetail, RequestInvalid
 
 REQUEST_ID_CHARS_MAX = 128
 
@@ -21,21 +21,21 @@ class BodyKeepingRequest(Request[Caller, Any, Any]):
     """Checks the body before Litestar converts it, which takes "3" for a number and names the first wrong field only."""
 
     async def json(self) -> Any:  # noqa: ANN401  any JSON value
-        """The parsed body. Raises `BodyInvalid`, `SerializationException`, and `ClientException` 415 for another type."""
+        """The parsed body. Raises `RequestInvalid`, `SerializationException`, and `ClientException` 415 for another type."""
         given, _ = self.content_type
         if given and given != "application/json":
             raise ClientException("send JSON and say so: Content-Type: application/json", status_code=415)
         try:
             body = await super().json()
         except RecursionError:
-            raise BodyInvalid(
+            raise RequestInvalid(
                 [ErrorDetail(field=None, issue="depth", message="the body is nested too deeply")]
             ) from None
         except UnicodeDecodeError as error:
             raise SerializationException(str(error)) from error
         data = self.route_handler.parsed_data_field
         if data is not None and (wrong := body_errors(body, data.annotation)):
-            raise BodyInvalid(wrong)
+            raise RequestInvalid(wrong)
         return body
 
 

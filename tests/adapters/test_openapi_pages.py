@@ -43,6 +43,10 @@ class Things(Controller):
         raise NotImplementedError
 
 
+async def nobody_is_erased(_user_id: UUID) -> bool:
+    return False
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient[Litestar]]:
     numbers = count(1)
@@ -50,7 +54,7 @@ def client() -> Iterator[TestClient[Litestar]]:
         [Router("/api/v1", route_handlers=[Things, document_route()])],
         middleware=[
             DefineMiddleware(RequestIds, new_id=lambda: UUID(int=next(numbers))),
-            DefineMiddleware(BearerAuthentication, tokens=NobodyIsKnown()),
+            DefineMiddleware(BearerAuthentication, tokens=NobodyIsKnown(), is_erased=nobody_is_erased),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         plugins=[DescribedStructs()],

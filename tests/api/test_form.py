@@ -107,6 +107,12 @@ async def test_a_list_tells_where_its_page_lies(ada: Person) -> None:
     }
 
 
+async def test_another_method_is_refused_with_those_that_are_taken(ada: Person) -> None:
+    response = await ada.asks("DELETE", "/monitors")
+    assert error_of(response)["message"] == f"this path takes only {response.headers['Allow']}"
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "OPTIONS", "POST"}
+
+
 REFUSED: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
     "no such route": ("GET", "/nothing", {}, 404, "NOT_FOUND"),
     "no such route to write to": ("POST", "/nothing", {"json": {}}, 404, "NOT_FOUND"),

@@ -71,11 +71,11 @@ WRONG: dict[str, tuple[Json, str, str]] = {
     "private feed": ({"sources": [{"type": "feed", "url": "http://10.0.0.1/"}]}, "sources[0].url", "private network"),
     "no type": ({"sources": [{"url": SHOP}]}, "sources[0].type", "required"),
     "unknown type": ({"sources": source(type="ftp")}, "sources[0].type", "ftp"),
-    "unknown field of a source": ({"sources": source(method="POST")}, "sources[0].method", "unknown"),
+    "unknown field of a source": ({"sources": source(method="POST")}, "sources[0].method", "unknown there is no field 'method'; known are: headers, select, type, url"),
     "feed with a selector": (
         {"sources": [{"type": "feed", "url": SHOP, "select": {"css": "p"}}]},
         "sources[0].select",
-        "unknown",
+        "unknown there is no field 'select'; known are: type, url",
     ),
     "header that breaks out": ({"sources": source(headers={"X-A": "a\r\nHost: b"})}, "sources[0].headers.X-A", ""),
     "header of Vigil's": ({"sources": source(headers={"Host": "b"})}, "sources[0].headers.Host", "leave it out"),
@@ -90,7 +90,7 @@ WRONG: dict[str, tuple[Json, str, str]] = {
     "long unit": ({"facts": fact(unit="x" * 41)}, "facts[0].unit", "at most 40"),
     "long description": ({"facts": fact(description="x" * 501)}, "facts[0].description", "at most 500"),
     "unknown type of fact": ({"facts": fact(type="money")}, "facts[0].type", "money"),
-    "unknown selector kind": ({"facts": selected(sql="select 1")}, "facts[0].select.sql", "unknown"),
+    "unknown selector kind": ({"facts": selected(sql="select 1")}, "facts[0].select.sql", "known are: "),
     "two selectors": ({"facts": selected(css="p", xpath="//p")}, "facts[0].select", "one of"),
     "broken css": ({"facts": selected(css="p[")}, "facts[0].select.css", "CSS selector"),
     "broken xpath": ({"facts": selected(xpath="//p[")}, "facts[0].select.xpath", "XPath"),
@@ -134,7 +134,7 @@ WRONG: dict[str, tuple[Json, str, str]] = {
     "both every and cron": ({"schedule": {"every": "PT5M", "cron": "0 8 * * *"}}, "schedule", "either every or cron"),
     "neither every nor cron": ({"schedule": {}}, "schedule", "either every or cron"),
     "interval with a time zone": ({"schedule": {"every": "PT5M", "timezone": "UTC"}}, "schedule.timezone", "cron only"),
-    "unknown field of a schedule": ({"schedule": {"at": "08:00"}}, "schedule.at", "unknown"),
+    "unknown field of a schedule": ({"schedule": {"at": "08:00"}}, "schedule.at", "unknown there is no field 'at'; known are: cron, every, timezone"),
     # the numbers
     "no confirmation": ({"confirmations": 0}, "confirmations", "1 to 10"),
     "eleven confirmations": ({"confirmations": 11}, "confirmations", "1 to 10"),
@@ -289,6 +289,24 @@ async def test_a_body_that_is_no_object_of_json_is_refused(eve: Person, case: st
     assert [(detail["field"], detail["issue"]) for detail in error["details"]] == ([(None, issue)] if issue else [])
     assert issue or "JSON" in error["message"]
     assert await eve.installation.stored(eve.user_id) == before
+
+
+@pytest.mark.parametrize(
+    ("case", "where"),
+    [
+        ("half an object", "input data was truncated"),
+        ("two objects", "trailing characters (byte 3)"),
+        ("single quotes", "object keys must be strings (byte 1)"),
+        ("not a number", "invalid character (byte 36)"),
+        ("a number beyond doubles", "number out of range"),
+        ("a byte order mark", "invalid character (byte 0)"),
+        ("no UTF-8", "it is not UTF-8"),
+    ],
+)
+async def test_a_body_that_is_no_json_is_told_where_it_stops_being_some(eve: Person, case: str, where: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    error = await eve.is_refused("POST", "/monitors", status=400, content=BODIES[case][0], headers=headers)
+    assert error["message"] == f"the body is not valid JSON (RFC 8259): {where}"
 
 
 async def test_a_value_nested_as_deep_as_can_be_read_is_just_of_the_wrong_type(eve: Person) -> None:

@@ -103,7 +103,7 @@ def test_the_message_of_a_rule_is_the_example_of_its_code() -> None:
     """Codes that one rule alone stands for show the message that rule gives."""
     list(modules())
     example_of = {entry.code: entry.example for entry in ERROR_CATALOGUE}
-    shared = {"VALIDATION_ERROR", "CONFLICT", "VERSION_CONFLICT"}
+    shared = {"VALIDATION_ERROR", "CONFLICT"}
     for rule in rules():
         if rule.code not in shared:
             assert rule().message == example_of[rule.code]

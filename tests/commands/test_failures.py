@@ -7,7 +7,7 @@ from typing import Any, cast
 import httpx
 import pytest
 from litestar import Litestar, get
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, MethodNotAllowedException, SerializationException, ValidationException
 from litestar.params import FromPath
 from litestar.types import Message, Receive, Scope, Send
 from uuid_utils.compat import uuid7
@@ -31,7 +31,11 @@ FAILURES: dict[str, Exception] = {
     "framework": HTTPException("a secret", status_code=507),
     "teapot": HTTPException(status_code=418, headers={"X-Kept": "yes"}),
     "forbidden": HTTPException("not for you", status_code=403),
-    "parameter": ValidationException(extra=[{"key": "limit", "message": "expected `int`", "source": "query"}]),
+    "parameter": ValidationException(
+        extra=[{"key": "limit", "message": "Expected `int | null`, got `str`", "source": "query"}]
+    ),
+    "answer": SerializationException("a secret"),
+    "method": MethodNotAllowedException(),
     "parameters": ValidationException(extra={"limit": "expected `int`"}),
 }
 
@@ -66,6 +70,8 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         ("teapot", 418, "REQUEST_REFUSED", []),
         ("forbidden", 403, "FORBIDDEN", []),
         ("parameter", 400, "VALIDATION_ERROR", ["limit"]),
+        ("answer", 400, "VALIDATION_ERROR", []),
+        ("method", 405, "METHOD_NOT_ALLOWED", []),
         ("parameters", 400, "VALIDATION_ERROR", []),
     ],
 )
@@ -84,6 +90,13 @@ async def test_who_may_come_again_is_told_when_and_who_may_log_in_is_told_how(cl
     assert (await client.get("/raise/no-answer")).headers["Retry-After"] == "2"
     assert (await client.get("/raise/session")).headers["WWW-Authenticate"] == "Bearer"
     assert (await client.get("/raise/teapot")).headers["X-Kept"] == "yes"
+
+
+async def test_a_parameter_of_another_type_is_told_in_words_and_never_that_null_would_do(
+    client: httpx.AsyncClient,
+) -> None:
+    (detail,) = (await client.get("/raise/parameter")).json()["error"]["details"]
+    assert detail == {"field": "limit", "issue": "invalid", "message": "expected a whole number, got text"}
 
 
 async def test_what_is_no_request_passes_untouched() -> None:

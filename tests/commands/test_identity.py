@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from uuid_utils.compat import uuid7
 from adapters.argon2_passwords import Argon2Passwords
 from adapters.hmac_link_tokens import HmacLinkTokens
 from adapters.jwt_tokens import JwtAccessTokens
+from adapters.mail_folder import MailFolder, forget_mail_to
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_identity import PostgresAccounts, PostgresSessions
 from adapters.postgres_pool import Pool
@@ -414,6 +416,45 @@ async def test_no_token_and_no_password_is_stored_and_no_hash_is_in_an_event(wor
         assert value not in others
     assert "$argon2" not in events
     assert hashed.rpartition("$")[2] not in events
+
+
+def catch(folder: Path, *, to: str) -> None:
+    MailFolder(folder).add(sender="vigil@example.com", to=(to,), content=b"Subject: Hello\n\nHi\n", received_at=AT)
+
+
+async def test_an_erasure_whose_mails_could_not_be_removed_can_be_asked_for_again(world: World, tmp_path: Path) -> None:
+    failures = [OSError("the folder does not answer")]
+
+    def forget(address: str) -> None:
+        if failures:
+            raise failures.pop()
+        forget_mail_to(address, tmp_path)
+
+    user_id = await world.member()
+    for to in (ADDRESS, "ben@example.com"):
+        catch(tmp_path, to=to)
+    context = Metadata(correlation_id=uuid7(), actor="operator:root")
+    world.identity = dataclasses.replace(world.identity, forget_mail=forget)
+    with pytest.raises(OSError, match="does not answer"):
+        await world.identity.erase(user_id, context=context)
+    assert await world.identity.erase(user_id, context=context)
+    assert [mail.to for mail in MailFolder(tmp_path).newest_first()] == [("ben@example.com",)]
+
+
+async def test_a_mail_that_came_while_its_person_was_erased_is_removed_too(world: World, tmp_path: Path) -> None:
+    class SlowStore(PostgresEventStore):
+        async def append(self, *given: Any, **named: Any) -> None:  # noqa: ANN401  as the store
+            catch(tmp_path, to=ADDRESS)
+            await super().append(*given, **named)
+
+    user_id = await world.member()
+    world.identity = dataclasses.replace(
+        world.identity,
+        shell=Shell(SlowStore(world.pool, new_id=uuid7), now=lambda: AT, new_id=uuid7),
+        forget_mail=lambda address: forget_mail_to(address, tmp_path),
+    )
+    assert await world.identity.erase(user_id, context=Metadata(correlation_id=uuid7(), actor="operator:root"))
+    assert MailFolder(tmp_path).newest_first() == []
 
 
 async def test_a_closed_door_lets_nobody_register_and_those_inside_log_in(world: World) -> None:

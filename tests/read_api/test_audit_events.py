@@ -116,6 +116,16 @@ async def test_the_events_of_one_stream_are_found_wherever_they_are(
         assert page["pagination"]["has_more"] is False
 
 
+async def test_a_stream_that_is_named_with_its_kind_has_events_only_when_it_is_of_that_kind(
+    world: World, auditor: Reader
+) -> None:
+    owner = await world.person()
+    monitor = await world.monitor(owner)
+    await world.project()
+    assert await pages(auditor, stream=f"monitor-{monitor}") == await pages(auditor, stream=str(monitor)) != []
+    assert await pages(auditor, stream=f"trigger-{monitor}") == []
+
+
 async def set_times(pool: Pool, *times: datetime) -> None:
     """Let the events have been recorded at these times, in the order of the log. A test may; the application's role may
     not."""

@@ -129,8 +129,16 @@ async def test_a_wrong_or_a_second_moment_is_refused_by_name(
     assert all(detail["message"] for detail in error["details"])
 
 
+async def test_a_parameter_of_another_type_is_told_in_words(watched: Watched, auditor: Reader) -> None:
+    for name in ("version", "position"):
+        (detail,) = (await auditor.refusal(watched.path, 400, **{name: "x"}))["details"]
+        assert detail == {"field": name, "issue": "invalid", "message": "expected a whole number, got text"}
+    (detail,) = (await auditor.refusal("/audit/events", 400, correlation="x"))["details"]
+    assert detail == {"field": "correlation", "issue": "invalid", "message": "invalid UUID"}
+
+
 async def test_a_path_that_is_no_stream_is_refused(auditor: Reader) -> None:
-    for path in ("nope", "monitor-", f"monitor-monitor-{uuid7()}", f"{uuid7()}x"):
+    for path in ("nope", "monitor-", f"monitor-monitor-{uuid7()}", f"{uuid7()}x", f"{{{uuid7()}}}", uuid7().hex):
         assert await auditor.refused_field(f"/audit/streams/{path}") == "stream"
 
 

@@ -28,6 +28,7 @@ from domain.log_entry import PARTITIONS
 from domain.user import RoleGranted
 from projections.core import CORE
 from tests.conftest import AT
+from tests.read_api.conftest import nobody_is_erased
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  compared, not bound
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
@@ -154,7 +155,7 @@ async def scrape(scraped: Scraped, *, token: str | None = None, **settings: str)
     """The answer of an API with these settings."""
     app = Litestar(
         route_handlers=[metrics_route(scraped.metrics, read_settings(**settings))],
-        middleware=[DefineMiddleware(BearerAuthentication, tokens=NoTokens())],
+        middleware=[DefineMiddleware(BearerAuthentication, tokens=NoTokens(), is_erased=nobody_is_erased)],
         exception_handlers=EXCEPTION_HANDLERS,
     )
     headers = {} if token is None else {"authorization": f"Bearer {token}"}

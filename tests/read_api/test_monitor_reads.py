@@ -145,7 +145,7 @@ async def test_monitors_come_newest_first_or_in_the_order_asked_for(world: World
 BAD_PARAMETERS: list[tuple[dict[str, object], str, str]] = [
     ({"limit": 0}, "limit", "1"),
     ({"limit": 101}, "limit", "100"),
-    ({"limit": "x"}, "limit", "int"),
+    ({"limit": "x"}, "limit", "expected a whole number, got text"),
     ({"offset": -1}, "offset", "0"),
     ({"offset": 10**30}, "offset", ""),
     ({"sort": "prompt:asc"}, "sort", "created_at, last_evaluated_at, name"),
@@ -170,6 +170,18 @@ async def test_a_bad_parameter_is_refused_by_name_with_what_would_do(world: Worl
         assert error["code"] == "VALIDATION_ERROR"
         assert [detail["field"] for detail in error["details"]] == [field]
         assert hint in error["details"][0]["message"]
+        assert error["details"][0]["issue"] == (
+            "unknown" if "no parameter" in error["details"][0]["message"] else "invalid"
+        )
+
+
+async def test_all_unknown_parameters_are_named_at_once(world: World, reader: As) -> None:
+    error = await reader(await world.person()).refusal("/monitors", 400, colour=["red", "blue"], limit=5, size=7)
+    assert error["message"] == "the request is not valid; see details"
+    assert [(detail["field"], detail["issue"]) for detail in error["details"]] == [
+        ("colour", "unknown"),
+        ("size", "unknown"),
+    ]
 
 
 async def test_changes_tell_from_which_state_to_which_and_why_newest_first(world: World, reader: As) -> None:

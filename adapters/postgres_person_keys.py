@@ -7,6 +7,7 @@ shared by a batch.
 
 import hmac
 from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ import msgspec
 from psycopg.rows import TupleRow
 
 from adapters.aes_gcm import NotSealedHere, new_key
+from adapters.audited_acts import Record, unrecorded
 from adapters.personal_data import (
     ClearKey,
     DestroyedKey,
@@ -27,7 +29,7 @@ from adapters.personal_data import (
 )
 from adapters.postgres_pool import Pool
 from adapters.secret_key import derived_key
-from adapters.wrapping_keys import WrappingKeyMissing, WrappingKeys
+from adapters.wrapping_keys import WrappingKeyMissing, WrappingKeys, installation_wrapping_keys, known_wrapping_keys
 from domain.event import personal_fields
 from domain.log_entry import LogEntry
 from domain.operation import INSTALLATION
@@ -62,12 +64,12 @@ _ROTATE = "update person_key set wrapped = %s, wrapping_key_id = %s where owner_
 
 
 class KeysStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How many keys are wrapped by which wrapping key, by its id; how many were destroyed; which of the wrapping keys are
-    not configured."""
+    """How many keys are wrapped by which wrapping key, by its id; how many were destroyed; which wrapping key is the first
+    here (None: there is none); and which of the others are not here."""
 
     wrapped_by: dict[str, int]
     destroyed: int
-    first: str
+    first: str | None
     missing: tuple[str, ...]
 
 
@@ -78,6 +80,11 @@ class PersonKeys:
         self._pool = pool
         self._wrapping = wrapping
         self._blinding: bytes | None = None
+
+    @property
+    def wrapping_key_id(self) -> str:
+        """The id of the wrapping key that wraps."""
+        return self._wrapping.first_id
 
     async def of(self, owner_ids: Iterable[UUID]) -> KeyOf:
         """The keys of these people as they are now. Raises `WrappingKeyMissing`."""
@@ -138,16 +145,7 @@ class PersonKeys:
 
     async def status(self) -> KeysStatus:
         """How the keys are wrapped."""
-        async with self._pool.connection() as connection:
-            wrapped_by: dict[str, int] = dict(await (await connection.execute(_WRAPPED_BY)).fetchall())
-            destroyed = await (await connection.execute(_DESTROYED)).fetchone()
-        missing = tuple(key for key in wrapped_by if key not in self._wrapping.ids)
-        return KeysStatus(
-            wrapped_by=wrapped_by,
-            destroyed=destroyed[0] if destroyed else 0,
-            first=self._wrapping.first_id,
-            missing=missing,
-        )
+        return await keys_status(self._pool, self._wrapping)
 
     async def check(self) -> None:
         """Raise `WrappingKeyMissing` when keys are wrapped by one that is not configured, and `PersonKeyMissing` when the
@@ -160,8 +158,9 @@ class PersonKeys:
         if lost is not None and lost[0]:
             raise PersonKeyMissing(INSTALLATION)
 
-    async def rotate(self) -> AsyncIterator[int]:
-        """Wrap all keys with the first wrapping key, a batch in a transaction, telling after each how many it changed.
+    async def rotate(self, *, record: Record[int] = unrecorded) -> AsyncIterator[int]:
+        """Wrap all keys with the first wrapping key, a batch in a transaction, telling after each how many it changed;
+        `record` gets that number too.
 
         Interrupted and started again it does what is left. Raises `WrappingKeyMissing`.
         """
@@ -174,6 +173,8 @@ class PersonKeys:
                 async with connection.cursor() as cursor:
                     await cursor.executemany(_ROTATE, [self._wrapped_anew(*row) for row in rows])
                     changed = cursor.rowcount
+                if changed:
+                    await record(changed)
             after = rows[-1][0]
             yield changed
 
@@ -198,6 +199,40 @@ class PersonKeys:
         if wrapped is None or by is None:
             return DestroyedKey(owner_id)
         return PersonKey(self._wrapping.unwrap(owner_id, bytes(wrapped), by))
+
+
+async def keys_status(pool: Pool, wrapping: WrappingKeys | None) -> KeysStatus:
+    """How the keys of people are wrapped, for a host that has these wrapping keys, or none."""
+    async with pool.connection() as connection:
+        wrapped_by: dict[str, int] = dict(await (await connection.execute(_WRAPPED_BY)).fetchall())
+        destroyed = await (await connection.execute(_DESTROYED)).fetchone()
+    here = wrapping.ids if wrapping else []
+    return KeysStatus(
+        wrapped_by=wrapped_by,
+        destroyed=destroyed[0] if destroyed else 0,
+        first=here[0] if here else None,
+        missing=tuple(key for key in wrapped_by if key not in here),
+    )
+
+
+async def installation_person_keys(
+    pool: Pool, data_dir: Path, configured_secret: str | None, configured: Sequence[str]
+) -> PersonKeys:
+    """The keys of people in this store, with the wrapping keys that `adapters.wrapping_keys` finds. Where it finds none, one
+    is made for a store without any keys of people only: kept beside another store, it would open nothing and stand in the
+    way of the one that is missing.
+
+    Raises `WrappingKeyMissing`, `PersonKeyMissing`, `WrappingKeyRefused`, `SecretKeyRefused`.
+    """
+    wrapping = known_wrapping_keys(data_dir, configured_secret, configured)
+    if wrapping is None:
+        wrapped_by = (await keys_status(pool, None)).missing
+        if wrapped_by:
+            raise WrappingKeyMissing(wrapped_by)
+        wrapping = installation_wrapping_keys(data_dir, configured_secret, configured)
+    keys = PersonKeys(pool, wrapping)
+    await keys.check()
+    return keys
 
 
 class NoKeys:

@@ -80,14 +80,24 @@ def installation_wrapping_keys(
 
     Raises `WrappingKeyRefused`, `SecretKeyRefused`.
     """
-    keys, path = [read_key(key) for key in configured], data_dir / KEY_FILE
-    own = _kept(path)
-    if own is None and configured_secret is not None:
-        own = derived_key(installation_secret(data_dir, configured_secret), _PURPOSE)
-    if own is None and not keys:
-        keep_once(path, base64.b64encode(new_key()).decode())
-        own = _kept(path)
-    return WrappingKeys(keys if own is None else [*keys, own])
+    known = known_wrapping_keys(data_dir, configured_secret, configured)
+    if known is not None:
+        return known
+    path = data_dir / KEY_FILE
+    keep_once(path, base64.b64encode(new_key()).decode())
+    return WrappingKeys([_read(path)])
+
+
+def known_wrapping_keys(
+    data_dir: Path, configured_secret: str | None, configured: Sequence[str] = ()
+) -> WrappingKeys | None:
+    """The same, None where one would have to be made: for those who only look."""
+    keys = [read_key(key) for key in configured]
+    with suppress(FileNotFoundError):
+        return WrappingKeys([*keys, _read(data_dir / KEY_FILE)])
+    if configured_secret is not None:
+        keys.append(derived_key(installation_secret(data_dir, configured_secret), _PURPOSE))
+    return WrappingKeys(keys) if keys else None
 
 
 def read_key(text: str) -> bytes:
@@ -104,13 +114,11 @@ def read_key(text: str) -> bytes:
     return key
 
 
-def _kept(path: Path) -> bytes | None:
-    with suppress(FileNotFoundError):
-        try:
-            return read_key(path.read_text())
-        except ValueError:
-            raise WrappingKeyRefused(f"{path} holds no key; put the one back that was there") from None
-    return None
+def _read(path: Path) -> bytes:
+    try:
+        return read_key(path.read_text())
+    except ValueError:
+        raise WrappingKeyRefused(f"{path} holds no key; put the one back that was there") from None
 
 
 def _key_id(key: bytes) -> str:

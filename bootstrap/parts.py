@@ -34,7 +34,7 @@ from adapters.postgres_identity import PostgresAccounts, PostgresSessions
 from adapters.postgres_leases import PostgresLeases
 from adapters.postgres_outbox import PostgresOutbox, PostgresTriggers
 from adapters.postgres_parking import PostgresParking
-from adapters.postgres_person_keys import HiddenKeys, PersonKeys
+from adapters.postgres_person_keys import HiddenKeys, PersonKeys, installation_person_keys
 from adapters.postgres_pool import Pool, open_pool
 from adapters.postgres_schedule import PostgresSchedule
 from adapters.postgres_signed_heads import PostgresSignedHeads
@@ -45,7 +45,6 @@ from adapters.redis_log import RedisLog
 from adapters.rules_provider import RulesProvider
 from adapters.smtp_mailer import SmtpMailer
 from adapters.source_rules import SourceRules
-from adapters.wrapping_keys import installation_wrapping_keys
 from bootstrap.settings import Settings
 from commands.actions import ActionCommands
 from commands.identity import IdentityCommands
@@ -97,13 +96,18 @@ class Parts:
     """The adapters of one process, and everything built from them."""
 
     def __init__(
-        self, settings: Settings, endpoints: Endpoints, secret: bytes, *, pool: Pool, client: redis.Redis
+        self,
+        settings: Settings,
+        endpoints: Endpoints,
+        secret: bytes,
+        *,
+        pool: Pool,
+        client: redis.Redis,
+        people: PersonKeys,
     ) -> None:
         self.settings, self.endpoints = settings, endpoints
-        self.pool, self.redis = pool, client
+        self.pool, self.redis, self.people = pool, client, people
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{new_id().hex[-8:]}"
-        wrapping = installation_wrapping_keys(settings.data_dir, settings.secret_key, settings.wrapping_keys)
-        self.people = PersonKeys(pool, wrapping)
         snapshots = PostgresSnapshots(pool, self.people)
         self.store = CountedEventStore(pool, new_id=new_id, people=self.people, snapshots=snapshots)
         self.sealed_store = PostgresEventStore(pool, new_id=new_id, people=HiddenKeys())
@@ -269,7 +273,7 @@ async def open_parts(settings: Settings, endpoints: Endpoints, secret: bytes) ->
             health_check_interval=30,
         )
         stack.push_async_callback(client.aclose)
-        parts = Parts(settings, endpoints, secret, pool=pool, client=client)
+        people = await installation_person_keys(pool, settings.data_dir, settings.secret_key, settings.wrapping_keys)
+        parts = Parts(settings, endpoints, secret, pool=pool, client=client, people=people)
         stack.push_async_callback(parts.close)
-        await parts.people.check()
         yield parts

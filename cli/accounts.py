@@ -1,6 +1,5 @@
 """What `vigil users` does: accounts and roles, given by whoever operates the installation."""
 
-import getpass
 import secrets
 import sys
 from collections.abc import AsyncIterator
@@ -19,6 +18,8 @@ from adapters.postgres_identity import PostgresAccounts, PostgresSessions
 from adapters.postgres_pool import Pool
 from bootstrap.parts import new_id, utc_now
 from bootstrap.settings import Settings
+from cli.acts import operator
+from cli.arguments import confirmed
 from cli.connection import configured, keys_of_people, open_database, run
 from cli.output import print_json
 from commands.event_store import ConcurrentAppend
@@ -74,8 +75,7 @@ def run_erase(*, person: str, yes: bool, as_json: bool) -> None:
     """Erase a person, by address or id. Raises `InvalidInput`, `NotFound`."""
     settings = configured()
     user_id = run(_find(settings, person))
-    if not yes and not typer.confirm(f"Erase {person}, with everything they said, for ever?", err=True):
-        raise typer.Abort
+    confirmed(f"Erase {person}, with everything they said, for ever?", yes=yes)
     erased = run(_erase(settings, user_id))
     if as_json:
         print_json(erased)
@@ -98,7 +98,7 @@ async def _find(settings: Settings, person: str) -> UUID:
 
 async def _erase(settings: Settings, user_id: UUID) -> Erased:
     async with open_database(settings) as pool, _identity(settings, pool) as identity:
-        context = Metadata(correlation_id=new_id(), actor=f"operator:{getpass.getuser()}")
+        context = Metadata(correlation_id=new_id(), actor=operator())
         try:
             return Erased(id=user_id, erased_now=await identity.erase(user_id, context=context))
         except NotFound:

@@ -31,7 +31,8 @@ def archive_run(
     """Write the log, part after part, to files in VIGIL_ARCHIVE_DIR and let the store go of the closed evaluations in them.
 
     Each file is verified and on disk before anything is let go. Everything that reads the log reads them from there.
-    Run it as often as you like, from a timer for example; killed at any moment it loses nothing.
+    Run it as often as you like, from a timer for example; killed at any moment it loses nothing. Each file is an event of its
+    own.
     """
     with failing_in_one_sentence():
         from cli.archiving import run_archive

@@ -1,6 +1,5 @@
 """What `vigil archive` does."""
 
-import getpass
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -12,13 +11,12 @@ from rich.table import Table
 from adapters.log_archive import Segment, sha256_of
 from adapters.log_signatures import PublicKeys, known_signing_key
 from adapters.postgres_archive import ArchivedSegment, PostgresArchive
-from adapters.postgres_event_store import PostgresEventStore
-from bootstrap.parts import new_id, utc_now
+from bootstrap.parts import utc_now
 from bootstrap.settings import Settings
+from cli.acts import record_act
 from cli.connection import configured, open_owner_database, run
 from cli.log_proof import given_public_key
 from cli.output import FAILED, fail, print_json
-from commands.operations import record_operation
 from commands.shapes import duration_text, parse_duration
 from domain.errors import InvalidInput
 from domain.operation import EvaluationsArchived
@@ -67,12 +65,15 @@ def run_list(*, as_json: bool) -> None:
 
 
 async def _archive(settings: Settings, age: timedelta, keys: PublicKeys, *, as_json: bool) -> None:
-    operator, parts = getpass.getuser(), 0
+    parts = 0
     async with open_owner_database(settings) as pool:
-        archive, store = PostgresArchive(pool, settings.archive_folder), PostgresEventStore(pool, new_id=new_id)
-        while (done := await archive.archive_next(keys, before=utc_now() - age)) is not None:
+        archive = PostgresArchive(pool, settings.archive_folder)
+
+        async def record(part: ArchivedSegment) -> None:
+            await record_act(pool, _act(part))
+
+        while (done := await archive.archive_next(keys, before=utc_now() - age, record=record)) is not None:
             parts += 1
-            await record_operation(store, _act(done), operator=operator, new_id=new_id)
             _tell(done, as_json=as_json)
     if not parts and not as_json:
         typer.echo("nothing to archive: no further part of the log was signed that long ago")

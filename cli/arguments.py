@@ -1,8 +1,8 @@
-"""What people write on a command line: the options that several groups have, and texts as the program has them."""
+"""What people say to a command: the options that several groups have, texts as the program has them, and yes or no."""
 
+import sys
 from datetime import UTC, datetime
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
@@ -13,15 +13,6 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Stream = Annotated[str, typer.Option(metavar="STREAM", help="A stream's id, also as monitor-<id>.")]
 
 
-def stream_id(text: str) -> UUID:
-    """The id in `<uuid>` or `monitor-<uuid>`; ends the command for anything else."""
-    head, _, rest = text.partition("-")
-    try:
-        return UUID(rest if head.isalpha() and len(head) != 8 else text)
-    except ValueError:
-        fail(f"{text!r} is not a stream; write its id, or monitor-<id>", code=WRONG_USE)
-
-
 def moment(text: str) -> datetime:
     """A time, in UTC unless it says otherwise; ends the command for anything else."""
     try:
@@ -29,3 +20,17 @@ def moment(text: str) -> datetime:
     except ValueError:
         fail(f"{text!r} is not a time; write for example 2026-03-01T12:00:00Z", code=WRONG_USE)
     return given if given.tzinfo else given.replace(tzinfo=UTC)
+
+
+def confirmed(question: str, *, yes: bool) -> None:
+    """Go on when somebody says so, by `yes` or when asked on the terminal; ends the command for everything else."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail(f"nobody is there to be asked; say --yes if it shall be done: {question}", code=WRONG_USE)
+    typer.echo(f"{question} [y/N]: ", nl=False, err=True)  # typer.confirm leaves a blank on standard output
+    answer = sys.stdin.readline()
+    if not answer:
+        typer.echo(err=True)  # the question's line has no end yet
+    if answer.strip().lower() not in {"y", "yes"}:
+        fail("nothing was done")

@@ -9,9 +9,8 @@ import psycopg
 import uvloop
 
 from adapters.data_dir import read_endpoints
-from adapters.postgres_person_keys import PersonKeys
+from adapters.postgres_person_keys import PersonKeys, installation_person_keys
 from adapters.postgres_pool import Pool, open_pool
-from adapters.wrapping_keys import installation_wrapping_keys
 from bootstrap.crashing import arm_crash_points
 from bootstrap.logs import configure_logs
 from bootstrap.settings import EndpointsUnknown, Settings, read_settings, unknown_settings
@@ -73,9 +72,7 @@ async def check_answers(url: str) -> None:
 
 async def keys_of_people(settings: Settings, pool: Pool) -> PersonKeys:
     """The keys of people in this database. Raises `WrappingKeyMissing` when this host cannot unwrap them."""
-    keys = PersonKeys(pool, installation_wrapping_keys(settings.data_dir, settings.secret_key, settings.wrapping_keys))
-    await keys.check()
-    return keys
+    return await installation_person_keys(pool, settings.data_dir, settings.secret_key, settings.wrapping_keys)
 
 
 @asynccontextmanager

@@ -9,21 +9,22 @@ import psycopg
 
 from adapters import yoyo_migrations
 from adapters.postgres_guard import PostgresGuard
-from adapters.postgres_person_keys import PersonKeys
+from adapters.postgres_person_keys import keys_status
 from adapters.postgres_pool import open_pool
 from adapters.postgres_status import consumer_status, tables_status
 from adapters.secret_key import SecretKeyRefused
-from adapters.wrapping_keys import installation_wrapping_keys
+from adapters.wrapping_keys import known_wrapping_keys
 from bootstrap.parts import utc_now
 from bootstrap.running import CURE_OF_ROLE
 from bootstrap.settings import Settings
 from cli.connection import CONNECT_SECONDS
 from cli.findings import Finding, failed, graded, ok, warning
+from domain.log_state import REPAIR, RESTORED
 from projections.core import CORE
+from read_api.health import LAG_SECONDS_MAX
 
 CLOCK_LOW, CLOCK_MAX = timedelta(seconds=1), timedelta(seconds=30)
-LAG_SECONDS_LOW, LAG_SECONDS_MAX = 5.0, 30.0
-"""The upper one is where /health/ready says no."""
+LAG_SECONDS_LOW = 5.0
 POSTGRES_MIN = 13
 """The type xid8 and the functions around it are new in PostgreSQL 13."""
 
@@ -60,14 +61,16 @@ async def examine_store(url: str, settings: Settings) -> AsyncGenerator[Finding,
 async def _wrapping(url: str, settings: Settings) -> Finding:
     """Whether this host can open what people said."""
     try:
-        known = installation_wrapping_keys(settings.data_dir, settings.secret_key, settings.wrapping_keys)
+        known = known_wrapping_keys(settings.data_dir, settings.secret_key, settings.wrapping_keys)
     except SecretKeyRefused as error:
         return failed("wrapping keys", str(error), "put the file back that was there")
     async with open_pool(url, size_max=1) as pool:
-        status = await PersonKeys(pool, known).status()
+        status = await keys_status(pool, known)
     if status.missing:
         message = f"keys of people are wrapped by {', '.join(status.missing)}, which is not here"
         return failed("wrapping keys", message, "add it to VIGIL_WRAPPING_KEYS: see docs/personal-data.md")
+    if status.first is None:
+        return ok("wrapping keys", "none is here; one is made at the first start")
     others = sum(status.wrapped_by.values()) - status.wrapped_by.get(status.first, 0)
     if others:
         message = f"{others} keys of people are wrapped by another than the first wrapping key"
@@ -98,8 +101,7 @@ async def _log(guard: PostgresGuard) -> Finding:
     """Whether every event gets its place, and who is in the way."""
     state = await guard.state()
     if state.restored:
-        message = "the store was restored into another cluster, or lost events"
-        return failed("log", message, "stop Vigil, run `vigil store repair`; see docs/operations.md")
+        return failed("log", RESTORED, f"{REPAIR}; see docs/operations.md")
     if not state.late:
         return ok("log", f"position {state.position}, {state.waiting_events} events on their way")
     message = f"{state.waiting_events} events wait, the first for {state.waiting_seconds:.1f} s"

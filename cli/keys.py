@@ -28,7 +28,7 @@ def keys_rotate(as_json: Json = False) -> None:
     """Wrap all keys of people with the first key of VIGIL_WRAPPING_KEYS.
 
     Every process must know that key before: docs/personal-data.md has the order. Interrupted and started again it goes on
-    where it was.
+    where it was. Each batch that was done is an event of its own.
     """
     with failing_in_one_sentence():
         from cli.wrapping import run_rotate

@@ -1,12 +1,11 @@
 """What `vigil migrate` does: the database's tables, up to date or back."""
 
-import sys
-
 import typer
 
 from adapters import yoyo_migrations
+from cli.arguments import confirmed
 from cli.connection import check_answers, configured, owner_database_url, run
-from cli.output import WRONG_USE, fail, print_json
+from cli.output import print_json
 
 
 def run_up() -> None:
@@ -25,10 +24,7 @@ def run_down(*, steps: int, yes: bool) -> None:
     if not newest_first:
         typer.echo("nothing to do: the database has no migrations")
         return
-    if not yes:
-        if not sys.stdin.isatty():
-            fail("nobody is there to be asked; say --yes to take migrations back with all they hold", code=WRONG_USE)
-        typer.confirm(f"Take back {', '.join(newest_first)}, and delete everything they hold?", abort=True)
+    confirmed(f"Take back {', '.join(newest_first)}, and delete everything they hold?", yes=yes)
     for name in yoyo_migrations.down(url, steps=steps):
         typer.echo(f"took back {name}")
 

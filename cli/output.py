@@ -56,7 +56,9 @@ def _sentence(error: Exception) -> str | None:
     from adapters.log_archive import ArchiveUnreadable
     from adapters.log_chain import LogBroken
     from adapters.personal_data import PersonKeyMissing
+    from adapters.postgres_rebuild import RebuildRefused
     from adapters.postgres_repair import StoreInUse
+    from adapters.postgres_replay import LogIncomplete
     from adapters.secret_key import SecretKeyRefused
     from adapters.wrapping_keys import WrappedKeyBroken, WrappingKeyMissing
     from bootstrap.roles import RoleEnded
@@ -90,7 +92,9 @@ def _sentence(error: Exception) -> str | None:
             | RoleEnded()
             | EndpointsUnknown()
             | LogBroken()
+            | LogIncomplete()
             | PersonKeyMissing()
+            | RebuildRefused()
             | StoreInUse()
             | SettingsInvalid()
         ):

@@ -1,6 +1,5 @@
 """What `vigil projections parked` does: reading what is parked, and the audited acts on it."""
 
-import getpass
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -10,27 +9,28 @@ from uuid import UUID
 import msgspec
 import typer
 
+from adapters.audited_acts import Record
 from adapters.postgres_archive import PostgresArchive
-from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_log import PostgresLog
-from adapters.postgres_parked import Handle, ParkedEvent, ParkedStream, PostgresParked, Record, Retried, projecting
+from adapters.postgres_parked import Handle, ParkedEvent, ParkedStream, PostgresParked, Retried, projecting
 from adapters.postgres_parking import PostgresParking
 from adapters.postgres_pool import Pool
 from adapters.postgres_read_tables import PostgresReadTables
 from adapters.secret_key import installation_secret
-from bootstrap.parts import new_id, open_parts, utc_now
+from bootstrap.parts import open_parts, utc_now
 from bootstrap.running import known_endpoints
 from bootstrap.settings import Settings
-from cli.arguments import stream_id
+from cli.acts import record_act
 from cli.connection import configured, keys_of_people, open_database, run
 from cli.event_lines import clean
 from cli.output import FAILED, WRONG_USE, fail, print_json
 from cli.read_tables import PROJECTIONS
 from commands.event_store import ConcurrentAppend
-from commands.operations import record_operation
 from domain.errors import Conflict, NotFound
 from domain.log_entry import LogEntry
-from domain.operation import OperationEvent, ParkedRetried, ParkedSkipped
+from domain.operation import ParkedRetried, ParkedSkipped
+from domain.stream_name import StreamName, read_stream_name
+from read_api.stream_states import kind_of
 from workers.notifier import CONSUMER as NOTIFIER
 from workers.notifier import Notifier
 from workers.reactor import NotYet
@@ -64,7 +64,7 @@ def run_list(name: str | None, *, as_json: bool) -> None:
 def run_show(name: str, stream: str, *, as_json: bool) -> None:
     """Show what is parked of a stream. Raises `NotFound` when nothing is."""
     _check_name(name)
-    wanted = stream_id(stream)
+    wanted = read_stream_name(stream)
     events = run(_events(configured(), name, wanted))
     if as_json:
         print_json(events)
@@ -75,19 +75,24 @@ def run_show(name: str, stream: str, *, as_json: bool) -> None:
 
 
 def run_retry(name: str, stream: str | None, *, every: bool, as_json: bool) -> None:
-    """Hand over once more; exits 1 when something is refused again. Raises `NotFound`, `Conflict`."""
+    """Hand over once more, telling of each stream; exits 1 when something stays parked. For one stream, raises `NotFound`,
+    `Conflict`."""
     _check_name(name)
     if (stream is None) != every:
         fail("say which stream with --stream, or --all", code=WRONG_USE)
-    wanted = None if stream is None else stream_id(stream)
-    retried = run(_retry(configured(), name, wanted))
+    wanted = None if stream is None else read_stream_name(stream)
+    retried: list[Retried] = []
+
+    def tell(each: Retried) -> None:
+        retried.append(each)
+        if not as_json:
+            typer.echo(_told(each))
+
+    run(_retry(configured(), name, wanted, tell))
     if as_json:
         print_json(retried)
-    else:
-        for each in retried:
-            typer.echo(_told(each))
-        if not retried:
-            typer.echo("nothing is parked")
+    elif not retried:
+        typer.echo("nothing is parked")
     if any(each.error is not None for each in retried):
         raise typer.Exit(FAILED)
 
@@ -95,7 +100,7 @@ def run_retry(name: str, stream: str | None, *, every: bool, as_json: bool) -> N
 def run_skip(name: str, stream: str, *, version: int, reason: str, as_json: bool) -> None:
     """Give up an event. Raises `NotFound`, `Conflict`."""
     _check_name(name)
-    wanted, given = stream_id(stream), reason.strip()
+    wanted, given = read_stream_name(stream), reason.strip()
     if not 1 <= len(given) <= REASON_CHARS_MAX or not given.isprintable():
         fail(f"a reason is 1 to {REASON_CHARS_MAX} printable characters", code=WRONG_USE)
     skipped = run(_skip(configured(), name, wanted, version=version, reason=given))
@@ -111,45 +116,61 @@ async def _streams(settings: Settings, name: str | None) -> list[ParkedStream]:
         return await _parked(settings, pool).streams(name)
 
 
-async def _events(settings: Settings, name: str, wanted: UUID) -> list[ParkedEvent]:
+async def _events(settings: Settings, name: str, wanted: StreamName) -> list[ParkedEvent]:
     async with open_database(settings) as pool:
-        events = await _parked(settings, pool).events(name, wanted)
-    if not events:
+        return await _events_of(_parked(settings, pool), name, wanted)
+
+
+async def _events_of(parked: PostgresParked, name: str, wanted: StreamName) -> list[ParkedEvent]:
+    """The parked events of a stream. Raises `NotFound` when there is none, or the stream is of another kind."""
+    events = await parked.events(name, wanted.id)
+    if not events or not wanted.fits(kind_of(events[0].type)):
         raise NotFound(f"{name} has no parked event of the stream {wanted}")
     return events
 
 
-async def _retry(settings: Settings, name: str, wanted: UUID | None) -> list[Retried]:
-    """One stream, or all in the order of the log: what others refer to comes first."""
+async def _retry(settings: Settings, name: str, wanted: StreamName | None, tell: Callable[[Retried], object]) -> None:
+    """One stream, or all in the order of the log: what others refer to comes first. One that cannot be retried at the moment
+    keeps no other from it."""
     async with open_database(settings) as pool, _handling(settings, pool, name) as handle:
         parked = _parked(settings, pool)
-        streams = [each.stream_id for each in await parked.streams(name)] if wanted is None else [wanted]
-        return [
-            await parked.retry(name, each, handle=handle, record=_record_retry(pool, name, each)) for each in streams
-        ]
+
+        async def retried(stream: UUID) -> Retried:
+            return await parked.retry(name, stream, handle=handle, record=_record_retry(pool, name, stream))
+
+        if wanted is not None:
+            await _events_of(parked, name, wanted)
+            tell(await retried(wanted.id))
+            return
+        for each in await parked.streams(name):
+            try:
+                done = await retried(each.stream_id)
+            except Conflict as passing:
+                done = Retried(stream_id=each.stream_id, events=0, error=passing.message, left=each.behind + 1)
+            except NotFound as taken:
+                done = Retried(stream_id=each.stream_id, events=0, error=taken.message, left=0)
+            tell(done)
 
 
-def _record_retry(pool: Pool, name: str, stream: UUID) -> Record:
+def _record_retry(pool: Pool, name: str, stream: UUID) -> Record[int]:
     async def record(events: int) -> None:
-        await _write_down(pool, ParkedRetried(projection=name, stream=stream, events=events, retried_at=utc_now()))
+        await record_act(pool, ParkedRetried(projection=name, stream=stream, events=events, retried_at=utc_now()))
 
     return record
 
 
-async def _skip(settings: Settings, name: str, wanted: UUID, *, version: int, reason: str) -> Skipped:
+async def _skip(settings: Settings, name: str, wanted: StreamName, *, version: int, reason: str) -> Skipped:
     async with open_database(settings) as pool:
+        parked = _parked(settings, pool)
+        await _events_of(parked, name, wanted)
 
         async def record(_events: int) -> None:
             now = utc_now()
-            act = ParkedSkipped(projection=name, stream=wanted, version=version, reason=reason, skipped_at=now)
-            await _write_down(pool, act)
+            act = ParkedSkipped(projection=name, stream=wanted.id, version=version, reason=reason, skipped_at=now)
+            await record_act(pool, act)
 
-        left = await _parked(settings, pool).skip(name, wanted, version, record=record)
-    return Skipped(stream_id=wanted, version=version, left=left)
-
-
-async def _write_down(pool: Pool, act: OperationEvent) -> None:
-    await record_operation(PostgresEventStore(pool, new_id=new_id), act, operator=getpass.getuser(), new_id=new_id)
+        left = await parked.skip(name, wanted.id, version, record=record)
+    return Skipped(stream_id=wanted.id, version=version, left=left)
 
 
 @asynccontextmanager

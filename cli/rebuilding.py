@@ -1,6 +1,5 @@
 """`vigil projections rebuild`, `rollback` and `verify`: the read tables made again, taken back, and proved."""
 
-import getpass
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -11,21 +10,20 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from adapters.audited_acts import Record
 from adapters.postgres_archive import PostgresArchive
 from adapters.postgres_drift import TableDrift
-from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_pool import Pool
-from adapters.postgres_rebuild import Rebuild, RebuildProgress, RebuildRefused, Verified
-from adapters.postgres_replay import LogIncomplete
-from bootstrap.parts import new_id, utc_now
+from adapters.postgres_rebuild import Rebuild, RebuildProgress
+from bootstrap.parts import utc_now
 from bootstrap.settings import Settings
+from cli.acts import record_act
 from cli.connection import configured, keys_of_people, open_owner_database, run
-from cli.output import FAILED, fail, print_json
+from cli.output import FAILED, print_json
 from cli.read_tables import chosen
-from commands.operations import record_operation
 from domain.log_entry import LogEntry
-from domain.operation import OperationEvent, ProjectionRebuilt, ProjectionRolledBack
+from domain.operation import ProjectionRebuilt, ProjectionRolledBack
 from projections.projection import Projection
 
 LINE_SECONDS = 1.0
@@ -86,13 +84,9 @@ async def _rebuild(settings: Settings, wanted: Sequence[Projection], *, throttle
         for projection in wanted:
             since, events = time.monotonic(), 0
             with _progress(projection.name, silent=as_json) as told:
-                async for progress in rebuild_of(projection).run():
+                async for progress in rebuild_of(projection).run(record=_record_rebuild(pool, projection)):
                     events = progress.total
                     told(progress)
-            act = ProjectionRebuilt(
-                projection=projection.name, projection_version=projection.version, events=events, rebuilt_at=utc_now()
-            )
-            await _record(pool, act)
             seconds = time.monotonic() - since
             if as_json:
                 print_json(Rebuilt(projection=projection.name, events=events, seconds=round(seconds, 3)))
@@ -102,8 +96,11 @@ async def _rebuild(settings: Settings, wanted: Sequence[Projection], *, throttle
 
 async def _roll_back(settings: Settings, projection: Projection) -> None:
     async with _opened(settings, None) as (pool, rebuild_of):
-        await rebuild_of(projection).roll_back()
-        await _record(pool, ProjectionRolledBack(projection=projection.name, rolled_back_at=utc_now()))
+
+        async def record() -> None:
+            await record_act(pool, ProjectionRolledBack(projection=projection.name, rolled_back_at=utc_now()))
+
+        await rebuild_of(projection).roll_back(record=record)
 
 
 async def _verify(
@@ -113,7 +110,7 @@ async def _verify(
     async with _opened(settings, throttle) as (_, rebuild_of):
         for projection in wanted:
             with _progress(projection.name, silent=silent) as told:
-                found: Verified = await rebuild_of(projection).verify(told=told, examples_max=rows)
+                found = await rebuild_of(projection).verify(told=told, examples_max=rows)
             compared.append(
                 Compared(projection=projection.name, verified=found.is_right, events=found.events, tables=found.tables)
             )
@@ -122,7 +119,7 @@ async def _verify(
 
 @asynccontextmanager
 async def _opened(settings: Settings, throttle: int | None) -> AsyncIterator[tuple[Pool, RebuildOf]]:
-    """The database as its owner, and what rebuilds there. Ends the command when that is refused."""
+    """The database as its owner, and what rebuilds there."""
     async with open_owner_database(settings) as pool:
         people, archive = await keys_of_people(settings, pool), PostgresArchive(pool, settings.archive_folder)
 
@@ -133,15 +130,17 @@ async def _opened(settings: Settings, throttle: int | None) -> AsyncIterator[tup
             log = PostgresLog(pool)
             return Rebuild(pool, projection, log, open_entries=open_entries, events_per_second_max=throttle)
 
-        try:
-            yield pool, rebuild_of
-        except (RebuildRefused, LogIncomplete) as error:
-            fail(str(error))
+        yield pool, rebuild_of
 
 
-async def _record(pool: Pool, act: OperationEvent) -> None:
-    store = PostgresEventStore(pool, new_id=new_id)
-    await record_operation(store, act, operator=getpass.getuser(), new_id=new_id)
+def _record_rebuild(pool: Pool, projection: Projection) -> Record[int]:
+    async def record(events: int) -> None:
+        act = ProjectionRebuilt(
+            projection=projection.name, projection_version=projection.version, events=events, rebuilt_at=utc_now()
+        )
+        await record_act(pool, act)
+
+    return record
 
 
 def _tell(compared: Compared, rows_max: int) -> None:

@@ -1,7 +1,5 @@
 """What `vigil store` does: the event store as a whole, made ready for another cluster."""
 
-import getpass
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,15 +8,18 @@ import typer
 
 from adapters.data_dir import DataDirLock
 from adapters.embedded_postgres import EmbeddedPostgres
-from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_pool import Pool, open_pool
 from adapters.postgres_repair import APPLICATION_NAME, Repaired, StoreRepair
-from bootstrap.parts import new_id, utc_now
+from bootstrap.parts import utc_now
 from bootstrap.settings import EndpointsUnknown, Settings
+from cli.acts import record_act
+from cli.arguments import confirmed
 from cli.connection import check_answers, configured, owner_database_url, run
-from cli.output import WRONG_USE, fail, print_json
-from commands.operations import record_operation
+from cli.output import print_json
+from domain.log_state import RESTORED
 from domain.operation import StoreRepaired
+
+QUESTION = f"{RESTORED.capitalize()}. Is there a backup, and shall it be repaired?"
 
 
 def run_repair(*, yes: bool, as_json: bool) -> None:
@@ -38,24 +39,11 @@ async def _repair(settings: Settings, *, yes: bool) -> Repaired | None:
         repair = StoreRepair(pool)
         if not await repair.is_needed():
             return None
-        if not yes:
-            _ask()
+        confirmed(QUESTION, yes=yes)
         repaired = await repair.run()
-        act = StoreRepaired(events=repaired.events, repaired_at=utc_now())
-        store = PostgresEventStore(pool, new_id=new_id)
-        await record_operation(store, act, operator=getpass.getuser(), new_id=new_id)
+        await record_act(pool, StoreRepaired(events=repaired.events, repaired_at=utc_now()))
         await repair.settle()
         return repaired
-
-
-def _ask() -> None:
-    if not sys.stdin.isatty():
-        fail(
-            "the store needs a repair and nobody is there to be asked; say --yes once you have a backup", code=WRONG_USE
-        )
-    typer.confirm(
-        "The store was restored into another cluster. Is there a backup, and shall it be repaired?", abort=True
-    )
 
 
 @asynccontextmanager

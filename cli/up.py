@@ -68,7 +68,9 @@ async def _up(settings: Settings, *, demo: bool) -> None:
                 if demo:
                     await Demo(running, settings.data_dir, console).run()
                 else:
-                    console.print("Ctrl-C stops it.", style="dim")
+                    console.print(
+                        "`vigil events tail` in another terminal tells what happens. Ctrl-C stops it.", style="dim"
+                    )
                     await wait_until_asked(stop)
                 say_stopping(console)
         except StoppedEarly:

@@ -8,12 +8,8 @@ from domain.event import Metadata, NewEvents
 from domain.operation import INSTALLATION, OperationEvent
 
 
-async def record_operation(
-    store: EventStore, act: OperationEvent, *, operator: str, new_id: Callable[[], UUID]
-) -> UUID:
-    """Append `act` as a stream of its own, done by `operator` (the name of an account on the machine or of a worker).
-    The id of the stream."""
+async def record_operation(store: EventStore, act: OperationEvent, *, actor: str, new_id: Callable[[], UUID]) -> None:
+    """Append `act` as a stream of its own, done by `actor`."""
     stream_id = new_id()
     new = NewEvents(stream_id=stream_id, owner_id=INSTALLATION, expected_version=0, events=(act,))
-    await store.append([new], metadata=Metadata(correlation_id=stream_id, actor=f"operator:{operator}"))
-    return stream_id
+    await store.append([new], metadata=Metadata(correlation_id=stream_id, actor=actor))

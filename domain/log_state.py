@@ -5,6 +5,10 @@ import msgspec
 LATE_SECONDS = 1.0
 """An event has its place within milliseconds; one that waits longer than this waits for something."""
 
+RESTORED = "the store was restored into another cluster, or lost events"
+REPAIR = "stop Vigil and run `vigil store repair`"
+"""What `LogState.restored` means, and what to do."""
+
 
 class LogState(msgspec.Struct, frozen=True, kw_only=True):
     """The end of the log, and what comes behind it.

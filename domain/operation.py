@@ -61,7 +61,7 @@ class StoreRepaired(Event, frozen=True, kw_only=True):
 
 @stored_as("operation.keys_rotated")
 class KeysRotated(Event, frozen=True, kw_only=True):
-    """The keys of people were wrapped again with another wrapping key."""
+    """A batch of `keys` keys of people was wrapped again with another wrapping key."""
 
     keys: int
     wrapping_key_id: str

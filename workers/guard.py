@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from domain.log_state import LATE_SECONDS, LogState, OpenTransaction
+from domain.log_state import LATE_SECONDS, REPAIR, RESTORED, LogState, OpenTransaction
 from workers.lifecycle import Leases, Monotonic, Stop, run_steps
 
 log = structlog.get_logger()
@@ -69,10 +69,7 @@ class Guard:
         # After a pause of all of Vigil the first event has waited for long, and a relay has only just begun.
         stands_still = now - self._position_since > LATE_SECONDS
         if state.restored:
-            self._tell(
-                "restored",
-                "the store was restored into another cluster, or lost events; stop Vigil, run `vigil store repair`",
-            )
+            self._tell("restored", f"{RESTORED}; {REPAIR}")
         elif (state.late and state.held) or open_long:
             await self._name(state)
         elif state.late and stands_still:

@@ -128,6 +128,10 @@ def test_a_stream_is_shown_as_it_was_at_a_moment(database: str) -> None:
         assert vigil(*stream, *words, database_url=database).returncode == 2
     too_early = vigil(*stream, "--as-of", "2020-01-01", database_url=database)
     assert too_early.returncode == 1
+    for other in ("trigger", "operator"):
+        none = vigil("events", "show", "--stream", f"{other}-{account['id']}", database_url=database)
+        told = f"error: there is no stream {other}-{account['id']}, or there was none then\n"
+        assert (none.returncode, none.stdout, none.stderr) == (1, "", told)
     people = vigil("events", "show", "--stream", account["id"], database_url=database).stdout
     assert "v1  20" in people
     assert '"email": "(sealed)"' in people

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from adapters.postgres_pool import open_pool
 from cli.main import app
+from domain.log_entry import partition_of
 from domain.monitor import MonitorPaused, MonitorRenamed
 from tests.cli.vigil_process import vigil
 from tests.conftest import AT
@@ -85,7 +86,7 @@ def test_what_is_parked_is_listed_shown_mended_and_retried(database: str, applic
         assert connection.execute("select name, version from read_model.monitors").fetchall() == [("Later", 3)]
     again = vigil("projections", "parked", "retry", "core", *stream, database_url=application_database)
     assert again.returncode == 1
-    assert again.stderr == f"error: core has no parked event of the stream {monitor}\n"
+    assert again.stderr == f"error: core has no parked event of the stream monitor-{monitor}\n"
 
 
 def test_what_can_never_be_handled_is_given_up_with_a_reason(database: str, application_database: str) -> None:
@@ -105,6 +106,22 @@ def test_what_can_never_be_handled_is_given_up_with_a_reason(database: str, appl
     assert (second[0], second[1]["events"]) == ("operation.parked_retried", 1)
     none = vigil("projections", "parked", "retry", "core", "--all", "--json", database_url=application_database)
     assert (none.returncode, none.stdout) == (0, "[]\n")
+
+
+def test_a_stream_of_another_kind_than_it_is_named_by_has_nothing_parked(
+    database: str, application_database: str
+) -> None:
+    monitor = on(database, stick)
+    stream = ("core", "--stream", f"trigger-{monitor}")
+    for words in (
+        ("show", *stream),
+        ("retry", *stream),
+        ("skip", *stream, "--version", "2", "--reason", "never valid"),
+    ):
+        refused = vigil("projections", "parked", *words, database_url=application_database)
+        told = f"error: core has no parked event of the stream trigger-{monitor}\n"
+        assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", told)
+    assert acts(database) == []
 
 
 def test_all_streams_are_retried_what_others_refer_to_first(database: str, application_database: str) -> None:
@@ -134,6 +151,40 @@ def test_all_streams_are_retried_what_others_refer_to_first(database: str, appli
         assert connection.execute("select id, status from read_model.monitors").fetchall() == [(monitor, "paused")]
 
 
+def test_a_stream_that_cannot_be_retried_at_the_moment_keeps_no_other_from_it(
+    database: str, application_database: str, redis_url: str
+) -> None:
+    async def two_for_the_notifier(crew: Crew) -> list[UUID]:
+        monitors: dict[int, UUID] = {}
+        while len(monitors) < 2:
+            owner = await crew.world.person()
+            if partition_of(owner) in monitors:
+                continue
+            monitors[partition_of(owner)] = monitor = await crew.world.monitor(owner)
+            change = {"from_state": "x", "to_state": "active", "evaluation_id": str(monitor), "changed_at": str(AT)}
+            await crew.poison(owner, monitor, "monitor.state_changed", change)
+        await crew.notify()
+        async with crew.pool.connection() as connection, connection.transaction():
+            await connection.execute("set local session_replication_role = replica")
+            await connection.execute('update event set data = data || \'{"from_state": "inactive"}\' where version = 2')
+            behind = "update checkpoint set position = 0 where consumer = 'core' and partition = %s"
+            await connection.execute(behind, (next(iter(monitors)),))
+        return list(monitors.values())
+
+    first, second = on(database, two_for_the_notifier)
+    words = ("projections", "parked", "retry", "notifier", "--all")
+    secret = "a secret for tests that is long enough"
+    done = vigil(*words, "--json", database_url=application_database, redis_url=redis_url, secret_key=secret)
+    assert (done.returncode, done.stderr) == (1, "")
+    waits = "others work on this at the moment, or the projector is behind; try again"
+    assert json.loads(done.stdout) == [
+        {"stream_id": str(first), "events": 0, "error": waits, "left": 1},
+        {"stream_id": str(second), "events": 1, "error": None, "left": 0},
+    ]
+    again = vigil(*words, database_url=application_database, redis_url=redis_url, secret_key=secret)
+    assert (again.returncode, again.stdout) == (1, f"{first}: 0 events handled, 1 still parked: {waits}\n")
+
+
 def test_nothing_parked_for_the_notifier_is_told_too(database: str, application_database: str, redis_url: str) -> None:
     told = vigil("projections", "parked", "list", "notifier", "--json", database_url=application_database)
     assert told.stdout == "[]\n"
@@ -149,6 +200,8 @@ def test_nothing_parked_for_the_notifier_is_told_too(database: str, application_
         ["list", "nope"],
         ["show", "core"],
         ["show", "core", "--stream", "nope"],
+        ["show", "core", "--stream", "{01890000-0000-7000-8000-000000000000}"],
+        ["retry", "core", "--stream", "01890000000070008000000000000000"],
         ["retry", "core"],
         ["retry", "core", "--stream", "monitor-01890000-0000-7000-8000-000000000000", "--all"],
         ["retry", "nope", "--all"],

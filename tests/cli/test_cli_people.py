@@ -50,7 +50,8 @@ def host(database: str, tmp_path: Path) -> Host:
 
 def test_an_operator_erases_a_person_by_address_or_id_and_it_is_recorded(host: Host, database: str) -> None:
     ada = host.ada()
-    assert host.run("users", "erase", EMAIL, given="n\n").returncode == 1
+    unasked = host.run("users", "erase", EMAIL, given="y\n")
+    assert (unasked.returncode, unasked.stdout, "say --yes" in unasked.stderr) == (2, "", True)
     assert host.does("users", "erase", EMAIL, "--yes") == f"erased {ada}\n"
     assert host.does("users", "erase", str(ada), "--yes") == f"{ada} was erased before\n"
     assert json.loads(host.does("users", "erase", str(ada), "--yes", "--json")) == {"id": str(ada), "erased_now": False}
@@ -114,12 +115,30 @@ def test_a_host_without_the_wrapping_key_does_not_start_and_takes_nobody_for_era
         assert "Nobody is erased by this" in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
     status = stranger.run("keys", "status")
-    assert (status.returncode, "no" in status.stdout) == (1, True)
+    assert (status.returncode, "no wrapping key is here: VIGIL_WRAPPING_KEYS and" in status.stdout) == (1, True)
     findings = json.loads(stranger.run("doctor", "--json").stdout)
     assert [each["level"] for each in findings if each["check"] == "wrapping keys"] == ["failed"]
     assert [
         each["level"] for each in json.loads(host.run("doctor", "--json").stdout) if each["check"] == "wrapping keys"
     ] == ["ok"]
+    assert not (tmp_path / "elsewhere" / "wrapping_key").exists()
+
+
+def test_a_host_that_was_asked_about_its_keys_goes_on_with_the_secret_it_is_given_later(
+    database: str, tmp_path: Path
+) -> None:
+    secret = "a secret for tests that is long enough"
+    configured, forgotten = Host(database, tmp_path / "a", secret_key=secret), Host(database, tmp_path / "b")
+    fresh = forgotten.does("keys", "status")
+    assert "no wrapping key is here" in fresh
+    assert [
+        each["message"] for each in json.loads(forgotten.run("doctor", "--json").stdout) if "wrapping" in each["check"]
+    ] == ["none is here; one is made at the first start"]
+    ada = configured.ada()
+    for command in (("keys", "status"), ("doctor",), ("events", "show", "--stream", str(ada), "--open")):
+        assert forgotten.run(*command).returncode == 1
+    mended = Host(database, tmp_path / "b", secret_key=secret)
+    assert "Ada Lovelace" in mended.does("events", "show", "--stream", str(ada), "--open")
 
 
 def test_a_wrapping_key_that_is_none_is_told_and_not_repeated(host: Host) -> None:

@@ -17,9 +17,8 @@ from tests.cli.test_cli_database import documents, sequence
 from tests.cli.vigil_process import vigil
 
 
-@pytest.fixture
-def filled(database: str) -> str:
-    """A store with a history, rebuilt once."""
+def fill(database: str) -> None:
+    """A history, with the read tables as far as the log."""
     copy_events(database, History(51, people=2, monitors_each=2).entries(100))
     sequence(database)
     with psycopg.connect(database, autocommit=True) as connection:
@@ -27,6 +26,12 @@ def filled(database: str) -> str:
             "insert into checkpoint (consumer, partition, position)"
             " select 'core', n - 1, place from log_head, unnest(partition_positions) with ordinality as p (place, n)"
         )
+
+
+@pytest.fixture
+def filled(database: str) -> str:
+    """A store with a history, rebuilt once."""
+    fill(database)
     done = vigil("projections", "rebuild", "core", "--throttle", "100000", database_url=database)
     assert done.returncode == 0, done.stderr
     return database

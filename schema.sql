@@ -588,10 +588,10 @@ create table archive_segment (
 -- Only who may let go of events says where they went.
 revoke insert, update, delete on archive_segment from vigil_app;
 
-comment on table archive_segment is 'Parts of the log that stand whole, signed and compressed in a file. Of the closed evaluations in them the store keeps everything but data and metadata.';
+comment on table archive_segment is 'Parts of the log that stand whole, signed and compressed in a file. Of the evaluations that were closed in them the store keeps everything but data and metadata.';
 comment on column archive_segment.file is 'Its name in the archive folder.';
 comment on column archive_segment.sha256 is 'Of the file as it was when the store let go of its part.';
-comment on column archive_segment.events is 'How many events the store let go of.';
+comment on column archive_segment.events is 'How many events the store let go of then; of evaluations that began earlier, some stand in earlier files.';
 
 -- Which version of each projection the live tables, those kept from before, and those being built are made by.
 
@@ -644,3 +644,20 @@ begin
     select * from unnest(stream_ids, versions, owner_ids, types, type_versions, datas, metadatas, event_ids);
 end
 $$;
+
+-- An erasure finds what is a person's by an index: it holds a transaction id, and as long as it takes nothing new gets its
+-- position in the log.
+
+create index schedule_of_owner on schedule (owner_id);
+create index evaluation_request_of_owner on evaluation_request (owner_id);
+create index reservation_of_stream on reservation (stream_id);
+create index reservation_of_person on reservation (split_part(scope, ':', 2));
+
+-- The sessions that were ended go too.
+drop index session_of_user;
+create index session_of_user on session (user_id);
+
+-- So does what was deleted, also when the projection changes it.
+create index monitors_of_person on read_model.monitors (owner_id);
+create index actions_of_person on read_model.actions (owner_id);
+create index triggers_of_person on read_model.triggers (owner_id);

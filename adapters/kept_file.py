@@ -24,13 +24,22 @@ def keep_once(path: Path, text: str) -> None:
 
     A hard link, unlike a rename, fails when the name is taken: of two that start at once, both read what the first wrote.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     with _unnamed(path) as (file, written):
         file.write(f"{text}\n".encode())
         _to_disk(file)
         with suppress(FileExistsError):
             path.hardlink_to(written)
     _sync_names(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that only its owner may enter, and those above it, unless they are there. The name of each one made is
+    on the disk then: what is kept in a folder is lost with its name."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in made:
+        _sync_names(each.parent)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import msgspec
 import zstandard
 
-from adapters.kept_file import appearing_whole
+from adapters.kept_file import appearing_whole, make_folder
 from adapters.log_export_format import LINE_BYTES_MAX, LoggedEvent, read
 from domain.log_entry import LogEntry
 
@@ -107,7 +107,7 @@ def sha256_of(path: Path) -> str:
 @contextmanager
 def new_archive_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write lines to, compressed. It gets its name when it is complete and on disk; makes the folder."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     with (
         appearing_whole(path) as file,
         zstandard.ZstdCompressor(level=9).stream_writer(file, closefd=False) as packed,

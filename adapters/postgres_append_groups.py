@@ -16,6 +16,7 @@ from adapters.postgres_pool import Pool
 from commands.event_store import ConcurrentAppend
 
 Row = Mapping[str, Any]
+Append = tuple[Row, asyncio.Future[None]]
 
 GROUPS_AT_ONCE = 2
 """One fills while another is written; with one alone, an append that waits for a rival's commit would hold up all."""
@@ -49,6 +50,18 @@ on conflict (stream_id, version) do nothing
 returning event_id
 """
 
+# What one append may be, or wait for, and its whole group is refused for. Nothing of the group is stored then.
+_OF_ONE = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.LockNotAvailable,
+)
+
+# Far longer than a rival at work needs for its commit, and short enough that a group of nothing but appends which wait for
+# rivals that hang is through in seconds.
+_HURRY = "set local lock_timeout = '100ms'"
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -61,7 +74,7 @@ class AppendGroups:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._waiting: list[tuple[Row, asyncio.Future[None]]] = []
+        self._waiting: list[Append] = []
         self._writing: set[asyncio.Task[None]] = set()
 
     async def append(self, row: Row) -> None:
@@ -81,33 +94,54 @@ class AppendGroups:
     async def _write_all(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting[:GROUP_EVENTS_MAX], self._waiting[GROUP_EVENTS_MAX:]
-            outcomes = await self._write([row for row, _ in group])
-            for (_, written), failure in zip(group, outcomes, strict=True):
-                if written.done():
-                    continue
-                if failure is None:
-                    written.set_result(None)
-                else:
-                    written.set_exception(failure)
+            try:
+                await self._write(group)
+            except Exception as error:  # noqa: BLE001  whoever waits must learn of it, whatever it is
+                for _, written in group:
+                    _tell(written, error)
 
-    async def _write(self, rows: Sequence[Row]) -> list[Exception | None]:
-        """What became of each row: None when it is stored."""
+    async def _write(self, group: Sequence[Append]) -> None:
+        """Write a group and tell each append, as soon as that is known, what became of it. Raises what is the matter with
+        all who were not told."""
         try:
-            stored = await self._stored(rows)
-        except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.DeadlockDetected) as error:
-            if len(rows) == 1:
-                return [error]
-            # One that PostgreSQL cannot store is refused alone, and an event alone holds nothing that a rival waits for.
-            return [outcome for row in rows for outcome in await self._write([row])]
-        except Exception as error:  # noqa: BLE001  whoever waits must learn of it, whatever it is
-            return [error] * len(rows)
-        return [None if row["event_id"] in stored else ConcurrentAppend() for row in rows]
+            await self._write_together(group)
+        except _OF_ONE as error:
+            if len(group) == 1:
+                raise
+            await self._write_each(group, have_waited=isinstance(error, psycopg.errors.LockNotAvailable))
 
-    async def _stored(self, rows: Sequence[Row]) -> set[UUID]:
+    async def _write_together(self, group: Sequence[Append], *, in_a_hurry: bool = False) -> None:
+        stored = await self._stored([row for row, _ in group], in_a_hurry=in_a_hurry)
+        for row, written in group:
+            _tell(written, None if row["event_id"] in stored else ConcurrentAppend())
+
+    async def _write_each(self, group: Sequence[Append], *, have_waited: bool) -> None:
+        """Write each alone: one that PostgreSQL cannot store is refused alone, and an event alone holds nothing that a
+        rival waits for. Those that wait for a rival come last. When one of them has waited as long as it may, so have all."""
+        held_up: list[Append] = []
+        for append in group:
+            try:
+                await self._write_together([append], in_a_hurry=True)
+            except psycopg.errors.LockNotAvailable:
+                held_up.append(append)
+            except _OF_ONE as error:
+                _tell(append[1], error)
+        for append in held_up:
+            try:
+                await self._write_together([append], in_a_hurry=have_waited)
+            except _OF_ONE as error:
+                have_waited = have_waited or isinstance(error, psycopg.errors.LockNotAvailable)
+                _tell(append[1], error)
+
+    async def _stored(self, rows: Sequence[Row], *, in_a_hurry: bool) -> set[UUID]:
         """Write rows in one statement; the ids of the events that are stored now."""
         async with self._pool.connection() as connection:
             try:
-                if len(rows) == 1:
+                if in_a_hurry:
+                    async with connection.transaction():
+                        await connection.execute(_HURRY)
+                        cursor = await connection.execute(_APPEND_ONE, rows[0])
+                elif len(rows) == 1:
                     cursor = await connection.execute(_APPEND_ONE, rows[0])
                 else:
                     cursor = await connection.execute(APPEND_GROUP, (_document(rows),))
@@ -116,6 +150,16 @@ class AppendGroups:
                 if connection.broken:
                     raise CommitUnknown from error
                 raise
+
+
+def _tell(written: asyncio.Future[None], failure: Exception | None) -> None:
+    """Tell whoever waits, unless he was told or stopped waiting."""
+    if written.done():
+        return
+    if failure is None:
+        written.set_result(None)
+    else:
+        written.set_exception(failure)
 
 
 def _document(rows: Sequence[Row]) -> str:

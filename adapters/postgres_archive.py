@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from adapters.audited_acts import Record, unrecorded
 from adapters.log_archive import SUFFIX, ArchiveFiles, ArchiveUnreadable, Segment, lines_of, new_archive_file, sha256_of
 from adapters.log_chain import TrustedKeys, Verified
 from adapters.log_export_format import written
@@ -42,18 +43,26 @@ _KEEP = """
 insert into archive_segment (first_position, last_position, file, sha256, events) values (%s, %s, %s, %s, %s)
 """
 
-# Whole streams only, those that were closed by the end of the part.
-_LET_GO = """
-update event e set data = null, metadata = null
-from event_log l
-where l.position between %(first)s and %(last)s and e.stream_id = l.stream_id and e.version = l.version
-  and e.type like 'evaluation.%%' and e.data is not null
-  and exists (
-      select from event c join event_log cl using (stream_id, version)
-      where c.stream_id = e.stream_id and c.type in ('evaluation.completed', 'evaluation.failed')
-        and cl.position <= %(last)s
-  )
+# Whole streams only, with the part in which they were closed: what they began in earlier parts stayed in the store so far.
+_CLOSED = """
+with closed as (
+    select stream_id from event_log join event using (stream_id, version)
+    where position between %(first)s and %(last)s and type in ('evaluation.completed', 'evaluation.failed')
+)
 """
+_BEGUN_EARLIER = (
+    _CLOSED  # noqa: S608  a constant
+    + "select position from closed join event_log using (stream_id) where position < %(first)s"
+)
+_LET_GO = (
+    _CLOSED
+    + """
+update event e set data = null, metadata = null
+from closed join event_log l using (stream_id)
+where l.position <= %(last)s and e.stream_id = l.stream_id and e.version = l.version
+  and e.type like 'evaluation.%%' and e.data is not null
+"""
+)
 
 
 class ArchivedSegment(msgspec.Struct, frozen=True):
@@ -74,13 +83,19 @@ class PostgresArchive:
         self._segments: list[Segment] = []
 
     async def archive_next(
-        self, keys: TrustedKeys, *, before: datetime, positions: int = SEGMENT_POSITIONS
+        self,
+        keys: TrustedKeys,
+        *,
+        before: datetime,
+        positions: int = SEGMENT_POSITIONS,
+        record: Record[ArchivedSegment] = unrecorded,
     ) -> ArchivedSegment | None:
         """Move the closed evaluations of the next part of the log that was signed before `before` to a file; None when
         there is none. The file is complete, on disk and verified with `keys` before the store lets go of anything, so
         that a process killed at any moment loses nothing: the same part is simply written again.
 
-        Needs the owner of the tables. Raises `LogBroken` when the part does not verify; then nothing was let go.
+        Needs the owner of the tables. Raises `LogBroken` when the part does not verify, `ArchiveUnreadable` when an earlier
+        file does not hold what an evaluation that was closed in this part began with; then nothing was let go.
         """
         async with self._pool.connection() as connection:
             row = await (await connection.execute(_NEXT, {"before": before, "most": positions})).fetchone()
@@ -96,11 +111,17 @@ class PostgresArchive:
                 file.write(written(line))
         verified = verify_lines(lines_of(path), keys)
         segment = Segment(first, last, path.name, sha256_of(path))
+        part = {"first": first, "last": last}
+        async with self._pool.connection() as connection:
+            begun_earlier = await (await connection.execute(_BEGUN_EARLIER, part)).fetchall()
+        await self.entries([position for (position,) in begun_earlier])
         async with self._pool.connection() as connection, connection.transaction():
-            cursor = await connection.execute(_LET_GO, {"first": first, "last": last})
+            cursor = await connection.execute(_LET_GO, part)
             values = (segment.first, segment.last, segment.file, segment.sha256, cursor.rowcount)
             await connection.execute(_KEEP, values)
-        return ArchivedSegment(segment, cursor.rowcount, verified)
+            done = ArchivedSegment(segment, cursor.rowcount, verified)
+            await record(done)
+        return done
 
     async def segments(self) -> list[Segment]:
         """All parts of the log that are archived, in their order."""

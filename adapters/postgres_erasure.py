@@ -40,10 +40,10 @@ _ERASE: tuple[LiteralString, ...] = (
     )
     """,
     "delete from delivery_claim where notification_id in (select id from notifications where owner_id = %(id)s)",
-    # What a table refused is quoted in PostgreSQL's words.
+    # What a table refused is quoted in PostgreSQL's words. What waits behind it goes on waiting.
     """
     update parked p set error = 'erased' from event e
-    where e.stream_id = p.stream_id and e.version = 1 and e.owner_id = %(id)s
+    where e.stream_id = p.stream_id and e.version = 1 and e.owner_id = %(id)s and p.error <> 'behind'
     """,
 )
 

@@ -5,18 +5,16 @@ from typing import Any
 
 from psycopg import sql
 
+from adapters.postgres_checkpoints import begin_places, forget_parked, forget_places
 from adapters.postgres_pool import Connection
 from adapters.postgres_read_tables import LIVE, record_first_use
-from adapters.postgres_shadow import Shadow, drop_schema, shape
+from adapters.postgres_shadow import Shadow, drop_tables, shape
 from domain.log_entry import PARTITIONS
 from projections.projection import Projection
 
 PREVIOUS = "read_model_previous"
 _ASIDE = "read_model_aside"
 
-_BEGIN_PLACES = """
-insert into checkpoint (consumer, partition) select %s, generate_series(0, %s) on conflict do nothing
-"""
 _HOLD = "select partition, position from checkpoint where consumer = %s order by partition for update"
 # A rebuild may have overtaken a live projector that stood still: tables and places change together.
 _HAND_OVER = """
@@ -24,16 +22,13 @@ update checkpoint live set position = next.position, updated_at = clock_timestam
 from checkpoint next
 where live.consumer = %s and next.consumer = %s and next.partition = live.partition
 """
-_FORGET_PROGRESS = "delete from checkpoint where consumer = %s"
 _GO_BACK = """
 update checkpoint set position = (%(places)s::bigint[])[partition + 1], updated_at = clock_timestamp()
 where consumer = %(consumer)s
 """
 
-_DROP_BUILT_BY = "delete from projection_tables where projection = %s and schema = %s"
 _RENAME_BUILT_BY = "update projection_tables set schema = %s, places = %s where projection = %s and schema = %s"
 _FINISHED = "update projection_tables set built_at = now() where projection = %s and schema = %s"
-_DROP_PARKED = "delete from parked where consumer = %s"
 _RENAME_PARKED = "update parked set consumer = %s where consumer = %s"
 
 _PREVIOUS = """
@@ -45,7 +40,7 @@ where t.projection = %s and t.schema = %s
 async def hold_live(connection: Connection, projection: Projection) -> dict[int, int]:
     """Keep the live projector from writing until the transaction ends; the places it has come to."""
     await record_first_use(connection, projection)
-    await connection.execute(_BEGIN_PLACES, (projection.name, PARTITIONS - 1))
+    await begin_places(connection, projection.name)
     rows = await (await connection.execute(_HOLD, (projection.name,))).fetchall()
     return dict(rows)
 
@@ -54,16 +49,15 @@ async def exchange(connection: Connection, projection: Projection, shadow: Shado
     """Let the shadow be the live tables, and keep those as the previous ones with the places `live`; those that were kept
     before are dropped."""
     name = projection.name
-    await drop_schema(connection, PREVIOUS)
-    await connection.execute(_DROP_BUILT_BY, (name, PREVIOUS))
-    await connection.execute(_DROP_PARKED, (_kept(name),))
+    await drop_tables(connection, projection, PREVIOUS)
+    await forget_parked(connection, _kept(name))
     await _rename(connection, LIVE, PREVIOUS, projection=name, places=_listed(live))
     await connection.execute(_RENAME_PARKED, (_kept(name), name))
     await _rename(connection, shadow.schema, LIVE, projection=name, places=None)
     await connection.execute(_FINISHED, (name, LIVE))
     await connection.execute(_RENAME_PARKED, (name, shadow.consumer))
     await connection.execute(_HAND_OVER, (name, shadow.consumer))
-    await connection.execute(_FORGET_PROGRESS, (shadow.consumer,))
+    await forget_places(connection, shadow.consumer)
 
 
 async def return_to_previous(connection: Connection, projection: Projection) -> str | None:

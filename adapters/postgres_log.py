@@ -12,27 +12,37 @@ from typing import Any, LiteralString, Protocol
 
 import msgspec
 
-from adapters.postgres_pool import Connection, Pool
+from adapters.postgres_pool import Connection, Pool, unhurried_transaction
 from domain.log_entry import PARTITIONS, LogEntry, partition_of
 from domain.log_state import EventsLost
 
 BATCH_EVENTS_MAX = 2000
 NO_HEAD = "log_head is empty: the store was not migrated by `vigil migrate up`"
 
+EVENT_COLUMNS = """
+    stream_id, version, owner_id, type, type_version, coalesce(data::text, ''), coalesce(metadata::text, ''), event_id,
+    to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+"""
+"""An event's part of a `LogEntry` as SQL reads it. Every hash depends on how texts and times are printed here. Data and
+metadata are empty texts where the store has let go of them."""
+
 _HEAD = "select tx::text, seq, position, hash, partition_positions from log_head"
 
 # The head and what follows it, in one round trip; without news one row whose right half is null. Ordered by the table's
 # tx: the bare name would mean the text in the select list, where '1000' comes before '999'.
-UNSEQUENCED = """
+UNSEQUENCED = (
+    """
 select h.tx::text, h.seq, h.position, h.hash, h.partition_positions, e.*
 from log_head h left join lateral (
-    select event.tx::text, event.seq, stream_id, version, owner_id, type, type_version, data::text, metadata::text,
-           event_id, to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    select event.tx::text, event.seq, """  # noqa: S608  a constant
+    + EVENT_COLUMNS
+    + """
     from event
     where (event.tx, event.seq) > (h.tx, h.seq) and event.tx < pg_snapshot_xmin(pg_current_snapshot())
     order by event.tx, event.seq limit %s
 ) e on true
 """
+)
 HEAD_COLUMNS = 5
 
 # One statement, so one round trip: the head moves only from where we read it, and the log grows only if it moved.
@@ -74,13 +84,14 @@ SETTLE = "update log_head set cluster = (select system_identifier from pg_contro
 _ALL_SEQUENCED = "select not exists (select from event e where (e.tx, e.seq) > (h.tx, h.seq)) from log_head h"
 _TELL_LOST = "update log_head set lost_at = clock_timestamp()"
 
-_PARTITION_TAIL = """
-select l.partition, l.partition_position, l.position, e.stream_id, e.version, e.owner_id, e.type, e.type_version,
-       coalesce(e.data::text, ''), coalesce(e.metadata::text, ''), e.event_id,
-       to_char(e.recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-from event_log l join event e using (stream_id, version)
-where l.partition = %s and l.partition_position > %s order by l.partition_position limit %s
+_PARTITION_TAIL = (
+    "select partition, partition_position, position, "
+    + EVENT_COLUMNS
+    + """
+from event_log join event using (stream_id, version)
+where partition = %s and partition_position > %s order by partition_position limit %s
 """
+)
 
 _CONFIRM = """
 select l.partition from unnest(%s::smallint[], %s::bigint[], %s::uuid[]) as t (partition, place, event_id)
@@ -167,14 +178,14 @@ class PostgresLog:
     async def is_from_another_cluster(self) -> bool:
         """Whether the store was restored into a cluster whose transaction ids do not go on from its own, so that events
         would be lost or come out of order; `vigil store repair` cures that. Cheap, but for the first time in a cluster."""
-        async with self._pool.connection() as connection, connection.transaction():
+        async with self._pool.connection() as connection:
             young, home = await _row(connection, HOME)
             if young or home:
                 return bool(young)
-            await connection.execute("set local statement_timeout = 0")
-            (whole,) = await _row(connection, COUNT)
-            if whole:
-                await connection.execute(SETTLE)
+            async with unhurried_transaction(connection):
+                (whole,) = await _row(connection, COUNT)
+                if whole:
+                    await connection.execute(SETTLE)
             return not whole
 
     async def places(self) -> tuple[int, ...]:

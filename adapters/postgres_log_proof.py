@@ -8,7 +8,7 @@ import msgspec
 
 from adapters.log_chain import Chain, Fault, TrustedKeys, Verified, broken, positions
 from adapters.log_export_format import FORMAT_VERSION, GENESIS, End, Header, Line, LoggedEvent
-from adapters.postgres_log import Archive, LogHead, PostgresLog
+from adapters.postgres_log import EVENT_COLUMNS, Archive, LogHead, PostgresLog
 from adapters.postgres_pool import Pool
 from adapters.postgres_signed_heads import PostgresSignedHeads
 from domain.log_entry import LogEntry
@@ -21,14 +21,15 @@ WINDOW_POSITIONS = 1_000
 WINDOW_EVENTS = 5_000
 
 # `left join` because what was deleted must not look as if it never was.
-_WINDOW = """
-select l.hash, l.stream_id, l.version, e.stream_id is not null,
-       l.partition, l.partition_position, l.position, e.stream_id, e.version, e.owner_id, e.type, e.type_version,
-       coalesce(e.data::text, ''), coalesce(e.metadata::text, ''), e.event_id,
-       to_char(e.recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+_WINDOW = (
+    """
+select l.hash, l.stream_id, l.version, e.stream_id is not null, l.partition, l.partition_position, l.position, """
+    + EVENT_COLUMNS
+    + """
 from event_log l left join event e using (stream_id, version)
 where l.position > %s and l.position <= %s order by l.position
 """
+)
 
 # How many events there are in a window of the commit order, where it ends, and the first that the log does not have.
 _LOGGED = """

@@ -13,7 +13,9 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import class_row
 
-from adapters.postgres_kept_tables import erase_in_kept_tables
+from adapters.audited_acts import Record
+from adapters.postgres_checkpoints import storable
+from adapters.postgres_kept_tables import ERASURE
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_pool import Connection, Pool
 from adapters.postgres_read_tables import REFUSALS, OpenEntries, PostgresReadTables, as_they_are, reason_of
@@ -41,8 +43,6 @@ join event_log l on l.partition = p.partition and l.partition_position = p.place
 join event e on e.stream_id = l.stream_id and e.version = l.version
 where p.consumer = %s and p.stream_id = %s order by p.place
 """
-
-_CONSUMERS = "select distinct consumer from checkpoint order by consumer"
 
 _LOCK = """
 select from checkpoint c
@@ -94,8 +94,6 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True):
 
 Handle = Callable[[Connection, Sequence[LogEntry]], Awaitable[tuple[int, str | None]]]
 """Handles entries in their order, inside a transaction of the connection: how many, and why not the next one."""
-Record = Callable[[int], Awaitable[object]]
-"""Writes down what is done, before it is: an act that stays undone is written down rather than one that is not."""
 
 
 class PostgresParked:
@@ -104,11 +102,6 @@ class PostgresParked:
     def __init__(self, pool: Pool, log: PostgresLog) -> None:
         self._pool = pool
         self._log = log
-
-    async def consumers(self) -> list[str]:
-        """Everybody who ever consumed the log."""
-        async with self._pool.connection() as connection:
-            return [row[0] for row in await (await connection.execute(_CONSUMERS)).fetchall()]
 
     async def streams(self, consumer: str | None) -> list[ParkedStream]:
         """The streams that have something parked, for one consumer or for each, in the order of the log."""
@@ -126,22 +119,24 @@ class PostgresParked:
         ):
             return await (await cursor.execute(_EVENTS, (consumer, stream_id))).fetchall()
 
-    async def retry(self, consumer: str, stream_id: UUID, *, handle: Handle, record: Record) -> Retried:
+    async def retry(self, consumer: str, stream_id: UUID, *, handle: Handle, record: Record[int]) -> Retried:
         """Hand the parked events of a stream over once more, in their order, until one is refused again: that one stays
-        parked with the new reason, and the others behind it. Raises `NotFound` when nothing is parked."""
+        parked with the new reason, and the others behind it. What comes before an erasure needs no handling any more.
+        Raises `NotFound` when nothing is parked."""
         async with self._pool.connection() as connection, connection.transaction():
             partition, places = await _locked(connection, consumer, stream_id)
             entries = [await self._entry(partition, place) for place in places]
-            done, error = await handle(connection, entries)
-            await connection.execute(_UNPARK, (consumer, partition, places[:done]))
+            first = max((number for number, entry in enumerate(entries) if entry.type == ERASURE), default=0)
+            done, error = await handle(connection, entries[first:])
+            gone = first + done if done else 0
+            await connection.execute(_UNPARK, (consumer, partition, places[:gone]))
             if error is not None:
-                reason = error.replace("\0", "")  # which a text in PostgreSQL cannot have
-                await connection.execute(_STILL, (reason, consumer, partition, places[done]))
+                await connection.execute(_STILL, (storable(error), consumer, partition, places[first + done]))
             if done:
                 await record(done)
-        return Retried(stream_id=stream_id, events=done, error=error, left=len(places) - done)
+        return Retried(stream_id=stream_id, events=done, error=error, left=len(places) - gone)
 
-    async def skip(self, consumer: str, stream_id: UUID, version: int, *, record: Record) -> int:
+    async def skip(self, consumer: str, stream_id: UUID, version: int, *, record: Record[int]) -> int:
         """Give up the first parked event of a stream; how many others are left. Raises `NotFound` when nothing is parked,
         `Conflict` when `version` is not the first."""
         async with self._pool.connection() as connection, connection.transaction():
@@ -167,7 +162,7 @@ def projecting(tables: PostgresReadTables, open_entries: OpenEntries = as_they_a
             opened = await open_entries(entries)
             async with connection.transaction():
                 await tables.write(connection, opened)
-                await erase_in_kept_tables(connection, opened, tables.write)
+                await tables.erase_beside(connection, opened)
         except (*REFUSALS, CannotApply, UnknownEvent) as refusal:
             if len(entries) == 1:
                 return 0, reason_of(refusal)

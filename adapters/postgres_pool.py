@@ -16,10 +16,11 @@ APPLICATION_ROLE = "vigil_app"
 """Whom the migrations let add events, and change everything but events. The API and the workers connect as this role, or
 as one that has been granted it."""
 
+LOCK_SECONDS_MAX = 20
 # A transaction that idles would hold back the sequencer for everybody, so the server ends it.
 SESSION_SETTINGS = (
     "-c search_path=read_model,public -c timezone=UTC -c idle_in_transaction_session_timeout=30s"
-    " -c statement_timeout=60s -c lock_timeout=20s"
+    f" -c statement_timeout=60s -c lock_timeout={LOCK_SECONDS_MAX}s"
 )
 
 CONNECT_SECONDS_MAX = 5
@@ -51,6 +52,19 @@ class PatientConnection(psycopg.AsyncConnection[TupleRow]):
             raise psycopg.OperationalError(f"PostgreSQL did not answer in {self.answer_seconds_max:g} s") from None
 
 
+@asynccontextmanager
+async def unhurried_transaction(connection: Connection) -> AsyncIterator[None]:
+    """A transaction whose statements take the time they take: neither does the server give them up, nor do we the server."""
+    async with connection.transaction():
+        await connection.execute("set local statement_timeout = 0")
+        patient = cast("PatientConnection", connection)  # as every pool's
+        limit, patient.answer_seconds_max = patient.answer_seconds_max, None
+        try:
+            yield
+        finally:
+            patient.answer_seconds_max = limit
+
+
 async def keep_trying(pool: AsyncConnectionPool[PatientConnection]) -> None:
     """Have the pool begin a new round of attempts: asking it for a connection does."""
     with suppress(PoolTimeout):
@@ -72,10 +86,9 @@ async def open_pool(
     any time away within a few seconds.
 
     With `answer_seconds_max` the server gives up a statement after that time, and we give up the server soon after.
-    Raises `psycopg_pool.PoolTimeout` on use when no connection is to be had within 10 s.
+    `settings` come after all others. Raises `psycopg_pool.PoolTimeout` on use when no connection is to be had within 10 s.
     """
-    if answer_seconds_max is not None:
-        settings += f" -c statement_timeout={round(answer_seconds_max * 1000)}"
+    limits = "" if answer_seconds_max is None else _limits(answer_seconds_max)
 
     async def set_patience(connection: PatientConnection) -> None:
         if answer_seconds_max is not None:
@@ -94,7 +107,7 @@ async def open_pool(
         kwargs={
             "autocommit": True,
             "application_name": name,
-            "options": f"{SESSION_SETTINGS} {settings}".strip(),
+            "options": f"{SESSION_SETTINGS} {limits} {settings}",
             "connect_timeout": CONNECT_SECONDS_MAX,
             "tcp_user_timeout": UNACKNOWLEDGED_MS_MAX,
             "keepalives_idle": 10,
@@ -104,3 +117,9 @@ async def open_pool(
     )
     async with pool:
         yield cast("Pool", pool)
+
+
+def _limits(answer_seconds_max: float) -> str:
+    # A lock is given up first, so that an append which waits for a rival is told from a server that is slow.
+    lock_seconds_max = min(LOCK_SECONDS_MAX, answer_seconds_max * 2 / 3)
+    return f"-c statement_timeout={round(answer_seconds_max * 1000)} -c lock_timeout={round(lock_seconds_max * 1000)}"

@@ -6,8 +6,15 @@ from typing import LiteralString
 import msgspec
 import psycopg
 
-from adapters.postgres_checkpoints import BEHIND, PostgresCheckpoints, held_back, move_checkpoints, park
-from adapters.postgres_kept_tables import erase_in_kept_tables
+from adapters.postgres_checkpoints import (
+    BEHIND,
+    PostgresCheckpoints,
+    forget_parked_of_erased,
+    held_back,
+    move_checkpoints,
+    park,
+)
+from adapters.postgres_kept_tables import ERASURE, erase_in_kept_tables
 from adapters.postgres_pool import Connection, Pool
 from domain.crash_points import CrashPoint, reached
 from domain.event_codec import UnknownEvent, upcast_entry
@@ -77,7 +84,7 @@ class PostgresReadTables:
                     applied = await self._without_parked(connection, entries)
                     async with connection.pipeline():  # one round trip for all statements
                         await self.write(connection, applied)
-                    await erase_in_kept_tables(connection, applied, self.write)
+                    await self.erase_beside(connection, applied)
                     reached(CrashPoint.PROJECTOR_BEFORE_COMMIT)
                     return new
                 raise psycopg.Rollback(transaction)
@@ -98,10 +105,23 @@ class PostgresReadTables:
         return None
 
     async def _without_parked(self, connection: Connection, entries: Sequence[LogEntry]) -> Sequence[LogEntry]:
-        """Entries of streams that have one parked are parked behind it, so that a stream keeps its order."""
+        """Entries of streams that have one parked are parked behind it, so that a stream keeps its order. An erasure waits
+        for nothing, and nothing after it waits for what was parked before."""
         held = await held_back(connection, self._projection.name, {entry.stream_id for entry in entries})
-        await park(connection, self._projection.name, [(each, BEHIND) for each in entries if each.stream_id in held])
-        return [entry for entry in entries if entry.stream_id not in held] if held else entries
+        if not held:
+            return entries
+        erased = {entry.owner_id: entry.place for entry in entries if entry.type == ERASURE}
+        behind = [e for e in entries if e.stream_id in held and e.place < erased.get(e.owner_id, e.place + 1)]
+        await park(connection, self._projection.name, [(entry, BEHIND) for entry in behind])
+        waiting = {entry.position for entry in behind}
+        return [entry for entry in entries if entry.position not in waiting]
+
+    async def erase_beside(self, connection: Connection, entries: Sequence[LogEntry]) -> None:
+        """Do the erasures of a batch, on a connection whose transaction holds the checkpoints, in everything that is kept
+        for this projection beside its tables: other tables, and what is parked."""
+        await erase_in_kept_tables(connection, entries, self.write)
+        erasures = [(entry.partition, entry.place, entry.owner_id) for entry in entries if entry.type == ERASURE]
+        await forget_parked_of_erased(connection, self._projection.name, erasures)
 
     async def write(self, connection: Connection, entries: Sequence[LogEntry]) -> None:
         """Change the tables in the connection's search path by a batch, without a checkpoint."""
@@ -111,10 +131,9 @@ class PostgresReadTables:
 
 
 def reason_of(refusal: Exception) -> str:
-    """Why the tables refuse an entry, without PostgreSQL's details: those quote the row, and with it what people said. Nor
-    with the character zero, which a text there cannot have."""
+    """Why the tables refuse an entry, without PostgreSQL's details: those quote the row, and with it what people said."""
     said = refusal.diag.message_primary if isinstance(refusal, psycopg.Error) else str(refusal)
-    return (said or type(refusal).__name__).replace("\0", "")
+    return said or type(refusal).__name__
 
 
 async def record_first_use(connection: Connection, projection: Projection) -> None:

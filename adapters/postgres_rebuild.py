@@ -11,6 +11,8 @@ from typing import LiteralString
 import msgspec
 import psycopg
 
+from adapters.audited_acts import Record, unrecorded
+from adapters.postgres_checkpoints import ALL, places_of
 from adapters.postgres_drift import TableDrift, compare
 from adapters.postgres_exchange import exchange, hold_live, return_to_previous
 from adapters.postgres_log import PostgresLog
@@ -19,7 +21,6 @@ from adapters.postgres_read_tables import LIVE, OpenEntries, as_they_are
 from adapters.postgres_replay import Ranges, Replay, ReplayOvertaken
 from adapters.postgres_shadow import Shadow
 from domain.crash_points import CrashPoint, reached
-from domain.log_entry import PARTITIONS
 from projections.projection import CannotApply, Projection
 
 Goals = Callable[[], Awaitable[Mapping[int, int]]]
@@ -43,7 +44,6 @@ where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and l.database = 
     select oid from pg_database where datname = current_database()
 ) and (l.classid::bigint << 32 | l.objid::bigint) = key
 """
-_LIVE_PLACES = "select partition, position from checkpoint where consumer = %s"
 
 
 class RebuildRefused(Exception):
@@ -58,7 +58,7 @@ class RebuildProgress(msgspec.Struct, frozen=True):
     phase: str
 
 
-class Verified(msgspec.Struct, frozen=True):
+class Comparison(msgspec.Struct, frozen=True):
     """Live tables compared with the log they were made from, at places that are `events` in all."""
 
     events: int
@@ -89,9 +89,9 @@ class Rebuild:
         self._open_entries = open_entries
         self._events_per_second_max = events_per_second_max
 
-    async def run(self, *, switch: bool = True) -> AsyncGenerator[RebuildProgress, None]:
+    async def run(self, *, record: Record[int] = unrecorded) -> AsyncGenerator[RebuildProgress, None]:
         """Rebuild, telling progress after each step; at the end the new tables are the live ones and the old ones stay as
-        `read_model_previous`. `switch=False` leaves the shadow beside the live tables.
+        `read_model_previous`. `record` gets the number of events.
 
         Killed at any moment and started again, it goes on where it was. Raises `RebuildRefused`, `LogIncomplete`."""
         shadow = Shadow(self._projection, SHADOW, f"{self._projection.name}.rebuild")
@@ -101,21 +101,21 @@ class Rebuild:
             async for progress in self._catch_up(shadow, self._heads):
                 yield progress
             total = sum((await self._heads()).values())
-            yield RebuildProgress(total, total, "switching" if switch else "catching up")
+            yield RebuildProgress(total, total, "switching")
             async with self._pool.connection() as connection, connection.transaction():
                 live = await hold_live(connection, self._projection)
                 await self._reach(connection, shadow, live)
-                if switch:
-                    if not await shadow.is_like_live(connection):
-                        raise RebuildRefused("a migration changed the live tables meanwhile; start the rebuild again")
-                    reached(CrashPoint.REBUILD_BEFORE_SWITCH)
-                    await exchange(connection, self._projection, shadow, live)
-            total = sum(live.values())
-        yield RebuildProgress(total, total, "switched" if switch else "ready to compare")
+                total = sum(live.values())
+                if not await shadow.is_like_live(connection):
+                    raise RebuildRefused("a migration changed the live tables meanwhile; start the rebuild again")
+                reached(CrashPoint.REBUILD_BEFORE_SWITCH)
+                await exchange(connection, self._projection, shadow, live)
+                await record(total)
+        yield RebuildProgress(total, total, "switched")
 
     async def verify(
         self, *, told: Callable[[RebuildProgress], object] = lambda _progress: None, examples_max: int = 20
-    ) -> Verified:
+    ) -> Comparison:
         """Replay beside the live tables and compare with them where both are at the same places. Changes nothing, and
         leaves nothing behind. Raises as `run` does."""
         shadow = Shadow(self._projection, CHECKED, f"{self._projection.name}.verify")
@@ -130,13 +130,14 @@ class Rebuild:
                 async with self._pool.connection() as connection:
                     await shadow.discard(connection)
 
-    async def roll_back(self) -> None:
+    async def roll_back(self, *, record: Callable[[], Awaitable[object]] = unrecorded) -> None:
         """Exchange the live tables for those from before the last rebuild, with the places that each have come to; the
         projector goes on from there. Done twice, it changes nothing. Raises `RebuildRefused`."""
         async with self._alone(), self._pool.connection() as connection, connection.transaction():
             obstacle = await return_to_previous(connection, self._projection)
             if obstacle is not None:
                 raise RebuildRefused(obstacle)
+            await record()
 
     async def _catch_up(self, shadow: Shadow, goals_of: Goals) -> AsyncGenerator[RebuildProgress, None]:
         """Replay until there is next to nothing left, make the keys that are missing, and replay what came meanwhile."""
@@ -210,7 +211,9 @@ class Rebuild:
         ):
             await replay.replay(connection, ranges, may_park=True)
 
-    async def _compare(self, shadow: Shadow, told: Callable[[RebuildProgress], object], examples_max: int) -> Verified:
+    async def _compare(
+        self, shadow: Shadow, told: Callable[[RebuildProgress], object], examples_max: int
+    ) -> Comparison:
         """Compare in a snapshot that is taken while the live projector waits at the places the shadow has reached; it goes
         on while the comparison runs."""
         async with self._pool.connection() as reading:
@@ -225,15 +228,14 @@ class Rebuild:
                 tables = await compare(reading, live=LIVE, replayed=shadow.schema, examples_max=examples_max)
             finally:
                 await reading.execute("rollback")
-        return Verified(events=total, tables=tuple(tables))
+        return Comparison(events=total, tables=tuple(tables))
 
     async def _heads(self) -> dict[int, int]:
         return dict(enumerate(await self._log.places()))
 
     async def _live_places(self) -> dict[int, int]:
         async with self._pool.connection() as connection:
-            rows = await (await connection.execute(_LIVE_PLACES, (self._projection.name,))).fetchall()
-        return dict.fromkeys(range(PARTITIONS), 0) | dict(rows)
+            return dict.fromkeys(ALL, 0) | await places_of(connection, self._projection.name)
 
     @asynccontextmanager
     async def _throttled(self, left: int) -> AsyncIterator[None]:

@@ -13,6 +13,7 @@ from adapters.postgres_log import (
     ADVANCE_HEAD,
     BATCH_EVENTS_MAX,
     COUNT,
+    EVENT_COLUMNS,
     HOME,
     SETTLE,
     LogHead,
@@ -39,13 +40,15 @@ select name || ' (' || holder || ')' from lease where expires_at > now()
 
 # What was restored comes first, in the order of its own cluster; then what was appended here before anybody noticed. A row
 # was written here if and only if its transaction is the one that the system column of its row version names.
-_WITHOUT_POSITION = """
-select e.stream_id, e.version, e.owner_id, e.type, e.type_version, e.data::text, e.metadata::text, e.event_id,
-       to_char(e.recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+_WITHOUT_POSITION = (
+    "select "  # noqa: S608  a constant
+    + EVENT_COLUMNS
+    + """
 from event e
 where not exists (select from event_log l where l.stream_id = e.stream_id and l.version = e.version)
 order by e.xmin = e.tx::xid and e.tx < pg_current_xact_id(), e.tx, e.seq
 """
+)
 
 # Losses are known now; that the store is at home here is said by `settle`.
 _UNSETTLE = "update log_head set lost_at = null, cluster = 0"

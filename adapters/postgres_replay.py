@@ -8,6 +8,9 @@ way through Python: sealed fields, former versions, and what the archive holds.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adapters.postgres_checkpoints import forget_parked_of_erased, storable
+from adapters.postgres_kept_tables import ERASURE
+from adapters.postgres_log import EVENT_COLUMNS
 from adapters.postgres_pool import Connection
 from adapters.postgres_read_tables import REFUSALS, OpenEntries, as_they_are, reason_of, write_group
 from adapters.postgres_shadow import Shadow
@@ -91,9 +94,14 @@ from (
 """
 
 _HAS_PARKED = "select exists (select from parked where consumer = %s)"
+_ERASURES = "select partition, place, owner_id from staged where type = %s"
+# An erasure waits for nothing, and nothing after it waits for what was parked before.
 _PARK_BEHIND = """
-with behind as (
-    delete from staged where stream_id in (select stream_id from parked where consumer = %(consumer)s)
+with erased as materialized (
+    select owner_id, place from staged where type = %(erasure)s
+), behind as (
+    delete from staged s where stream_id in (select stream_id from parked where consumer = %(consumer)s)
+      and not exists (select from erased where erased.owner_id = s.owner_id and erased.place <= s.place)
     returning partition, place, stream_id
 )
 insert into parked (consumer, partition, place, stream_id, error)
@@ -114,12 +122,11 @@ with batch as (
 )
 """
 
-_ENTRIES = """
-select s.partition, s.place, s.position, s.stream_id, s.version, s.owner_id, s.type, s.type_version,
-       coalesce(s.data::text, ''), coalesce(s.metadata::text, ''), s.event_id,
-       to_char(s.recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-from staged s where section = %s and round = %s and type = %s order by s.partition, s.place
-"""
+_ENTRIES = (
+    "select partition, place, position, "
+    + EVENT_COLUMNS
+    + "from staged where section = %s and round = %s and type = %s order by partition, place"
+)
 
 
 class ReplayOvertaken(Exception):
@@ -187,10 +194,16 @@ class Replay:
             raise LogIncomplete(f"of {expected} events of the log {cursor.rowcount} are in the store ({dict(ranges)})")
         parked = await (await connection.execute(_HAS_PARKED, (self._shadow.consumer,))).fetchone()
         if parked == (True,):
-            await connection.execute(_PARK_BEHIND, {"consumer": self._shadow.consumer})
+            await self._park_behind(connection)
         steps = await (await connection.execute(_STEPS)).fetchall()
         for section, round_, type_, in_python in sorted(steps, key=self._in_order):
             await self._step(connection, self._handlers[type_], (section, round_, type_), in_python=in_python)
+
+    async def _park_behind(self, connection: Connection) -> None:
+        consumer = self._shadow.consumer
+        await connection.execute(_PARK_BEHIND, {"consumer": consumer, "erasure": ERASURE})
+        erasures = await (await connection.execute(_ERASURES, (ERASURE,))).fetchall()
+        await forget_parked_of_erased(connection, consumer, erasures)
 
     async def _step(self, connection: Connection, handler: On, step: Sequence[Any], *, in_python: bool) -> None:
         if not in_python:
@@ -208,7 +221,7 @@ class Replay:
         ((partition, (_, place)),) = ranges.items()
         async with connection.transaction():
             await self._advance(connection, ranges)
-            await connection.execute(_PARK, (self._shadow.consumer, error, partition, place))
+            await connection.execute(_PARK, (self._shadow.consumer, storable(error), partition, place))
 
     async def _advance(self, connection: Connection, ranges: Ranges) -> None:
         await connection.execute(_SETTINGS, (self._shadow.search_path,))

@@ -12,27 +12,18 @@ from typing import Any, NamedTuple
 
 from psycopg import sql
 
+from adapters.postgres_checkpoints import begin_places, forget_parked, forget_places, places_of
 from adapters.postgres_pool import Connection
 from adapters.postgres_read_tables import LIVE
 from domain.log_entry import PARTITIONS
 from projections.projection import Projection
-
-# A closed row to its partition: the progress moves in the transactions that write the tables.
-_BEGIN_PROGRESS = """
-insert into checkpoint (consumer, partition) select %s, generate_series(0, %s) on conflict do nothing
-"""
-_PROGRESS = "select partition, position from checkpoint where consumer = %s"
 
 _BUILT_BY = "select version, fingerprint from projection_tables where projection = %s and schema = %s"
 _BEGIN_BUILT_BY = """
 insert into projection_tables (projection, schema, version, fingerprint) values (%s, %s, %s, %s)
 """
 
-_FORGET = (
-    "delete from checkpoint where consumer = %(consumer)s",
-    "delete from parked where consumer = %(consumer)s",
-    "delete from projection_tables where projection = %(projection)s and schema = %(schema)s",
-)
+_DROP_BUILT_BY = "delete from projection_tables where projection = %s and schema = %s"
 
 _TABLES = """
 select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -121,7 +112,8 @@ class Shadow:
         """Make empty tables, with all their keys from the start if `complete`; what was there is dropped."""
         async with connection.transaction():
             await self.discard(connection)
-            await connection.execute(_BEGIN_PROGRESS, (self.consumer, PARTITIONS - 1))
+            # Moved in the transactions that write the tables.
+            await begin_places(connection, self.consumer)
             built_by = (self._projection.version, self._projection.fingerprint())
             await connection.execute(_BEGIN_BUILT_BY, (self._projection.name, self.schema, *built_by))
             await connection.execute(sql.SQL("create schema {}").format(sql.Identifier(self.schema)))
@@ -139,14 +131,13 @@ class Shadow:
     async def discard(self, connection: Connection) -> None:
         """Drop the tables and all that is known of them."""
         async with connection.transaction():
-            await drop_schema(connection, self.schema)
-            names = {"consumer": self.consumer, "projection": self._projection.name, "schema": self.schema}
-            for statement in _FORGET:
-                await connection.execute(statement, names)
+            await drop_tables(connection, self._projection, self.schema)
+            await forget_places(connection, self.consumer)
+            await forget_parked(connection, self.consumer)
 
     async def places(self, connection: Connection) -> dict[int, int]:
         """How far the tables have come in each partition."""
-        return dict(await _rows(connection, _PROGRESS, (self.consumer,)))
+        return await places_of(connection, self.consumer)
 
     async def is_complete(self, connection: Connection) -> bool:
         """Whether the tables have every key the live ones have."""
@@ -211,9 +202,10 @@ async def shape(connection: Connection, schema: str) -> list[Any]:
     return await _rows(connection, _SHAPE, {"schema": schema})
 
 
-async def drop_schema(connection: Connection, schema: str) -> None:
-    """Drop a schema with its tables, if it is there."""
+async def drop_tables(connection: Connection, projection: Projection, schema: str) -> None:
+    """Drop the tables of a projection in a schema, if they are there, and what is known of how they were made."""
     await connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
+    await connection.execute(_DROP_BUILT_BY, (projection.name, schema))
 
 
 async def _keys(connection: Connection, schema: str) -> list[_Key]:

@@ -12,10 +12,11 @@ from random import Random
 import redis as sync_redis
 
 from adapters.embedded_redis import EmbeddedRedis
+from adapters.postgres_exchange import PREVIOUS
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_pool import Pool
 from adapters.postgres_read_tables import LIVE, OpenEntries, PostgresReadTables, as_they_are
-from adapters.postgres_rebuild import SHADOW, Rebuild
+from adapters.postgres_rebuild import Rebuild
 from domain.log_entry import PARTITIONS
 from projections.core import CORE
 from tests.conftest import as_application
@@ -150,10 +151,10 @@ async def check_log(pool: Pool) -> None:
 
 async def check_read_tables(pool: Pool, *, open_entries: OpenEntries = as_they_are) -> None:
     """The live tables equal a rebuild from nothing."""
-    async for _ in Rebuild(pool, CORE, PostgresLog(pool), open_entries=open_entries).run(switch=False):
+    async for _ in Rebuild(pool, CORE, PostgresLog(pool), open_entries=open_entries).run():
         pass
     async with pool.connection() as connection:
-        live, rebuilt = await dump(connection, LIVE), await dump(connection, SHADOW)
+        live, rebuilt = await dump(connection, PREVIOUS), await dump(connection, LIVE)
     assert live == rebuilt
     places = await PostgresReadTables(pool, CORE).places(range(PARTITIONS))
     assert tuple(places[p] for p in range(PARTITIONS)) == await PostgresLog(pool).places()

@@ -8,9 +8,9 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from adapters import postgres_log
-from adapters.postgres_checkpoints import PostgresCheckpoints
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_log import PostgresLog
+from adapters.postgres_parking import PostgresParking
 from adapters.postgres_pool import Pool, open_pool
 from adapters.postgres_read_tables import PostgresReadTables
 from bootstrap.parts import utc_now
@@ -72,10 +72,10 @@ async def project(tables: PostgresReadTables, log: PostgresLog, *, batch: int = 
 
 async def caught_up(pool: Pool) -> None:
     """The notifier has nothing to do with any of this."""
-    checkpoints = PostgresCheckpoints(pool, "notifier")
+    checkpoints = PostgresParking(pool, "notifier")
     places = await checkpoints.places(range(PARTITIONS))
     heads = dict(enumerate(await PostgresLog(pool).places()))
-    assert await checkpoints.move(heads, places=places, epochs=EVERYWHERE)
+    assert await checkpoints.move(heads, parked=[], behind=[], places=places, epochs=EVERYWHERE)
 
 
 async def work(store: PostgresEventStore, pool: Pool, database: str) -> None:
@@ -133,7 +133,8 @@ class CheckpointFirst(PostgresReadTables):
         self, entries: Sequence[LogEntry], *, places: Mapping[int, int], epochs: Mapping[int, int]
     ) -> dict[int, int] | None:
         new = {entry.partition: entry.place for entry in entries}
-        assert await PostgresCheckpoints(self._pool, CORE.name).move(new, places=places, epochs=epochs)
+        checkpoints = PostgresParking(self._pool, CORE.name)
+        assert await checkpoints.move(new, parked=[], behind=[], places=places, epochs=epochs)
         self._batches += 1
         if self._batches != 3:
             async with self._pool.connection() as connection:

@@ -51,9 +51,9 @@ async def project(pool: Pool, live: Projector) -> None:
         await live.step()
 
 
-async def rebuilt(rebuild: Rebuild, *, switch: bool = True) -> list[str]:
+async def rebuilt(rebuild: Rebuild) -> list[str]:
     """Rebuild; the phases it went through."""
-    return [step.phase async for step in rebuild.run(switch=switch)]
+    return [step.phase async for step in rebuild.run()]
 
 
 async def rows(pool: Pool, query: str, *values: object) -> list[tuple[Any, ...]]:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adapters.postgres_exchange import PREVIOUS
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_pool import Pool
 from adapters.postgres_read_tables import LIVE, as_they_are
-from adapters.postgres_rebuild import SHADOW, Rebuild
+from adapters.postgres_rebuild import Rebuild
 from adapters.postgres_replay import LogIncomplete
 from benchmarks.history import History
 from domain.event import personal_fields
@@ -74,9 +75,9 @@ async def test_a_replay_gives_what_the_live_projection_gave(
         some = opening == "personal fields"
         await project(pool, projector(pool, open_entries=shouted_where_personal if some else as_they_are))
         rebuild = Rebuild(pool, CORE, PostgresLog(pool), open_entries=shouted if some else as_they_are)
-        await rebuilt(rebuild, switch=False)
+        await rebuilt(rebuild)
     assert await rows(pool, "select * from parked") == []
-    assert await dumped(pool, SHADOW) == await dumped(pool, LIVE)
+    assert await dumped(pool, LIVE) == await dumped(pool, PREVIOUS)
 
 
 @given(seed=st.integers(0, 2**32))
@@ -107,8 +108,8 @@ async def test_what_the_store_let_go_of_is_replayed_as_the_archive_has_it(pool: 
             for entry in entries
         ]
 
-    await rebuilt(Rebuild(pool, CORE, PostgresLog(pool), open_entries=filled), switch=False)
-    assert await dumped(pool, SHADOW) == await dumped(pool, LIVE)
+    await rebuilt(Rebuild(pool, CORE, PostgresLog(pool), open_entries=filled))
+    assert await dumped(pool, LIVE) == await dumped(pool, PREVIOUS)
 
 
 async def test_without_the_archive_nothing_is_made_of_half_a_log(pool: Pool, database: str) -> None:

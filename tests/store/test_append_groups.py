@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import defaultdict
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -20,6 +21,10 @@ from domain.user import RoleGranted
 from tests.conftest import AT
 
 METADATA = Metadata(correlation_id=uuid7(), actor="test")
+INSERT: LiteralString = (
+    "insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)"
+    " values (%s, 1, %s, 'user.role_granted', 1, '{}', '{}', %s)"
+)
 
 
 def one_event(stream_id: UUID, role: str, *, after: int = 0) -> NewEvents:
@@ -116,11 +121,7 @@ async def test_an_append_that_waits_for_a_rivals_commit_holds_up_nobody(pool: Po
     store = PostgresEventStore(pool, new_id=uuid7)
     contested = uuid7()
     async with await psycopg.AsyncConnection.connect(database) as rival:
-        await rival.execute(
-            "insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)"
-            " values (%s, 1, %s, 'user.role_granted', 1, '{}', '{}', %s)",
-            (contested, contested, uuid7()),
-        )
+        await rival.execute(INSERT, (contested, contested, uuid7()))
         waiting = asyncio.create_task(store.append([one_event(contested, "a")], metadata=METADATA))
         await asyncio.sleep(0)
         others = [uuid7() for _ in range(20)]
@@ -132,11 +133,55 @@ async def test_an_append_that_waits_for_a_rivals_commit_holds_up_nobody(pool: Po
         await waiting
 
 
+@pytest.mark.parametrize(
+    "limits", [{"settings": "-c lock_timeout=500ms"}, {"answer_seconds_max": 1.0}], ids=["a lock", "an answer"]
+)
+@pytest.mark.parametrize("held", [1, 3])
+async def test_a_rival_that_hangs_fails_only_those_that_wait_for_it(
+    database: str, limits: dict[str, Any], held: int
+) -> None:
+    streams = [uuid7() for _ in range(12)]
+    stuck = streams[2 : 2 + held]
+    async with (
+        open_pool(database, size_max=4, **limits) as pool,
+        await psycopg.AsyncConnection.connect(database) as rival,
+    ):
+        store = PostgresEventStore(pool, new_id=uuid7)
+        for stream_id in stuck:
+            await rival.execute(INSERT, (stream_id, stream_id, uuid7()))
+        appends = [store.append([one_event(s, "a")], metadata=METADATA) for s in streams]
+        outcomes = dict(zip(streams, await asyncio.gather(*appends, return_exceptions=True), strict=True))
+        refused = {s: type(outcome) for s, outcome in outcomes.items() if outcome is not None}
+        assert refused == dict.fromkeys(stuck, psycopg.errors.LockNotAvailable)
+        assert [len(await store.load(s)) for s in streams] == [0 if s in stuck else 1 for s in streams]
+
+
+async def test_those_of_a_group_that_must_go_alone_do_not_wait_for_one_that_a_rival_holds_up(
+    pool: Pool, database: str
+) -> None:
+    store = PostgresEventStore(pool, new_id=uuid7)
+    contested, *others = (uuid7() for _ in range(12))
+    async with await psycopg.AsyncConnection.connect(database) as rival:
+        await rival.execute(INSERT, (contested, contested, uuid7()))
+        bad = store.append([one_event(uuid7(), "a\u0000b")], metadata=METADATA)
+        waiting, unstorable, *good = (
+            asyncio.create_task(append)
+            for append in (
+                store.append([one_event(contested, "a")], metadata=METADATA),
+                bad,
+                *(store.append([one_event(s, "a")], metadata=METADATA) for s in others),
+            )
+        )
+        async with asyncio.timeout(10):  # half of what a lock is waited for
+            await asyncio.gather(*good)
+        assert isinstance(unstorable.exception(), psycopg.errors.UntranslatableCharacter)
+        assert not waiting.done()
+        await rival.commit()
+    with pytest.raises(ConcurrentAppend):
+        await waiting
+
+
 async def test_a_deadlock_with_a_rival_costs_nobody_who_shares_the_statement_anything(database: str) -> None:
-    insert = (
-        "insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)"
-        " values (%s, 1, %s, 'user.role_granted', 1, '{}', '{}', %s)"
-    )
     first, *others, last = (uuid7() for _ in range(20))
     waits = "select exists (select from pg_locks where locktype = 'transactionid' and not granted)"
     # The group finds out first, so it is the one that is ended.
@@ -145,13 +190,13 @@ async def test_a_deadlock_with_a_rival_costs_nobody_who_shares_the_statement_any
         await psycopg.AsyncConnection.connect(database) as rival,
     ):
         store = PostgresEventStore(pool, new_id=uuid7)
-        await rival.execute(insert, (last, last, uuid7()))
+        await rival.execute(INSERT, (last, last, uuid7()))
         appends = [store.append([one_event(s, "a")], metadata=METADATA) for s in (first, *others, last)]
         together = asyncio.gather(*appends, return_exceptions=True)
         async with pool.connection() as watching:
             while await (await watching.execute(waits)).fetchone() != (True,):
                 await asyncio.sleep(0)
-        await rival.execute(insert, (others[-1], others[-1], uuid7()))
+        await rival.execute(INSERT, (others[-1], others[-1], uuid7()))
         await rival.commit()
         outcomes = await together
     refused = [type(outcome) for outcome in outcomes if outcome is not None]

@@ -137,6 +137,50 @@ async def test_an_evaluation_still_open_at_the_end_of_a_part_stays_whole(
     assert [(part.segment.last, part.events) for part in done] == [(fact, 0)]
 
 
+async def parted(pool: Pool, database: str) -> list[LogEntry]:
+    """A log that is signed in the middle of an evaluation and at its end; the evaluation's entries."""
+    entries = list(History(5, people=1, monitors_each=1).entries(60))
+    fact = next(i for i, e in enumerate(entries, start=1) if e.type == "evaluation.fact_extracted")
+    await asyncio.to_thread(copy_events, database, entries)
+    await sequence_all(pool)
+    for position in (fact, len(entries)):
+        await sign(pool, position)
+    stream = entries[fact - 1].stream_id
+    whole = [entry for entry in await whole_log(pool, None) if entry.stream_id == stream]
+    assert whole[0].position <= fact < whole[-1].position
+    return whole
+
+
+async def test_an_evaluation_that_was_closed_in_a_later_part_than_it_began_leaves_whole(
+    pool: Pool, database: str, tmp_path: Path
+) -> None:
+    evaluation = await parted(pool, database)
+    before, archive = await whole_log(pool, None), PostgresArchive(pool, tmp_path)
+    first = await archive.archive_next(KEYS, before=LATER, positions=1)
+    second = await archive.archive_next(KEYS, before=LATER)
+    assert first is not None
+    assert second is not None
+    assert (first.segment.last, first.events) == (second.segment.first - 1, 0)
+    left = {entry.position for entry in await whole_log(pool, None) if entry.data == ARCHIVED}
+    assert {entry.position for entry in evaluation} <= left
+    assert len(left) == second.events
+    assert await whole_log(pool, archive) == before
+
+
+async def test_the_store_lets_go_of_nothing_that_an_earlier_file_should_hold_and_does_not(
+    pool: Pool, database: str, tmp_path: Path
+) -> None:
+    await parted(pool, database)
+    archive = PostgresArchive(pool, tmp_path)
+    first = await archive.archive_next(KEYS, before=LATER, positions=1)
+    assert first is not None
+    (tmp_path / first.segment.file).unlink()
+    with pytest.raises(ArchiveUnreadable, match="is not there"):
+        await archive.archive_next(KEYS, before=LATER)
+    assert await gone(pool) == 0
+    assert len(await archive.segments()) == 1
+
+
 async def test_each_file_proves_itself_without_the_store(archive: PostgresArchive, tmp_path: Path) -> None:
     done = await archive_all(archive)
     for part in done:

@@ -59,4 +59,3 @@ async def test_an_empty_log_has_a_head_of_nothing(pool: Pool, tmp_path: Path) ->
     log = PostgresLogExport(pool, PostgresArchive(pool, tmp_path))
     assert await log.head() == 0
     assert await log.newest(10, until=0) == []
-    assert await log.names() == {}

@@ -33,7 +33,13 @@ from adapters.postgres_log import PostgresLog
 from adapters.postgres_person_keys import _ROTATE, HiddenKeys, PersonKeys
 from adapters.postgres_pool import Pool
 from adapters.postgres_snapshots import PostgresSnapshots
-from adapters.wrapping_keys import WrappedKeyBroken, WrappingKeyMissing, WrappingKeys, installation_wrapping_keys
+from adapters.wrapping_keys import (
+    WrappedKeyBroken,
+    WrappingKeyMissing,
+    WrappingKeys,
+    installation_wrapping_keys,
+    known_wrapping_keys,
+)
 from commands.event_store import (
     AlreadyReserved,
     Companion,
@@ -453,10 +459,17 @@ async def test_an_interrupted_rotation_goes_on_where_it_was(sealing: Sealing, mo
     people = [await sealing.person() for _ in range(5)]
     monkeypatch.setattr("adapters.postgres_person_keys.ROTATED_AT_ONCE", 2)
     both = Sealing(sealing.pool, new_key(), *sealing.wrapping)
-    async with aclosing(_generator(both.people.rotate())) as interrupted:
+    recorded: list[int] = []
+
+    async def record(keys: int) -> None:
+        recorded.append(keys)
+
+    async with aclosing(_generator(both.people.rotate(record=record))) as interrupted:
         assert await anext(interrupted) == 2
+    assert recorded == [2]
     assert [await both.events(person) for person in people] == [[ADA]] * 5
-    assert [count async for count in both.people.rotate()] == [2, 1]
+    assert [count async for count in both.people.rotate(record=record)] == [2, 1]
+    assert recorded == [2, 2, 1]
 
 
 async def _generator(counts: AsyncIterator[int]) -> Any:  # noqa: ANN401  an async generator, to be closed
@@ -509,6 +522,20 @@ def test_the_wrapping_key_is_configured_or_kept_or_derived(tmp_path: Path) -> No
     assert both.ids[1:] == made.ids
     assert both.first_id not in made.ids
     assert installation_wrapping_keys(tmp_path / "d", None, [given]).ids == [both.first_id]
+
+
+def test_who_only_looks_at_the_wrapping_keys_makes_none(tmp_path: Path) -> None:
+    secret, given = "a secret for tests that is long enough", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    assert known_wrapping_keys(tmp_path, None) is None
+    for configured in ((None, [given]), (secret, []), (secret, [given])):
+        known = known_wrapping_keys(tmp_path, *configured)
+        assert known is not None
+        assert known.ids == installation_wrapping_keys(tmp_path, *configured).ids
+    assert list(tmp_path.iterdir()) == []
+    made = installation_wrapping_keys(tmp_path, None)
+    known = known_wrapping_keys(tmp_path, secret, [given])
+    assert known is not None
+    assert known.ids[1:] == made.ids
 
 
 def test_a_key_file_that_holds_no_key_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from datetime import datetime
 
 import prometheus_client
 import psycopg
-import psycopg_pool
 import structlog
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -93,7 +92,7 @@ class PrometheusMetrics:
     async def page(self) -> bytes:
         """Everything in Prometheus' text format, within `SCRAPE_SECONDS_MAX`; never raises for a database that is away.
 
-        Anybody may ask, so those who ask at the same moment cost the database one answer for all of them."""
+        Those who ask at the same moment cost the database one answer for all of them."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._gauges())
         return generate_latest(_counts) + generate_latest(_Families(await asyncio.shield(self._asking)))
@@ -106,7 +105,7 @@ class PrometheusMetrics:
                     _gauge("vigil_database_up", "Whether PostgreSQL answered this scrape.", 1),
                     *await self._asked(),
                 ]
-        except (psycopg.Error, psycopg_pool.PoolTimeout, TimeoutError, OSError) as error:
+        except (psycopg.Error, TimeoutError, OSError) as error:
             log.warning("the database did not answer a scrape", error=repr(error))
         return gauges
 

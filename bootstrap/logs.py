@@ -12,7 +12,11 @@ import structlog
 
 from bootstrap.settings import Settings
 
-_ADDRESS = re.compile(r"([^\s@<>\"'(),:;=\[\]{}/\\])[^\s@<>\"'(),:;=\[\]{}/\\]*@([^\W\d_])[\w.-]*")
+# Takes a word whole, whether or not it turns out to be an address, and gives nothing of it back: every character is looked
+# at once, however long the word. Whoever asks for a path chooses it.
+_WORD = re.compile(r"([^\s@<>\"'(),:;=\[\]{}/\\])[^\s@<>\"'(),:;=\[\]{}/\\]*+(?:@([^\W\d_])[\w.-]*)?")
+VALUE_CHARS_MAX = 2000
+"""No value of a line is longer, but for tracebacks."""
 
 
 def configure_logs(settings: Settings) -> None:
@@ -44,21 +48,26 @@ def configure_logs(settings: Settings) -> None:
 
 def mask_addresses(text: str) -> str:
     """E-mail addresses as `a***@d***`: enough to see that two lines may be about one person, too little to write to them."""
-    return _ADDRESS.sub(r"\1***@\2***", text)
+    return _WORD.sub(_masked_word, text)
+
+
+def _masked_word(found: re.Match[str]) -> str:
+    return found[0] if found[2] is None else f"{found[1]}***@{found[2]}***"
 
 
 def _mask_values(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {name: _masked(value) for name, value in event.items()}
+    # A traceback ends with what matters.
+    return {name: _masked(value, None if name == "exception" else VALUE_CHARS_MAX) for name, value in event.items()}
 
 
-def _masked(value: Any) -> Any:  # noqa: ANN401  whatever is logged
+def _masked(value: Any, chars_max: int | None) -> Any:  # noqa: ANN401  whatever is logged
     match value:
         case str():
-            return mask_addresses(value)
+            return mask_addresses(value)[:chars_max]  # cut before it is masked, half an address would be left
         case dict():
-            return {key: _masked(each) for key, each in value.items()}
+            return {key: _masked(each, chars_max) for key, each in value.items()}
         case list() | tuple():
-            return [_masked(each) for each in value]
+            return [_masked(each, chars_max) for each in value]
         case _:
             return value
 

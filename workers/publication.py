@@ -68,7 +68,11 @@ class Publication:
     async def offer(self, entries: Sequence[LogEntry], *, patience_seconds: float) -> None:
         """Publish what was just sequenced, or remember it as behind; returns when that is done, or goes on beside the
         caller after `patience_seconds`. Raises what went wrong with PostgreSQL; that Redis failed is only logged."""
-        await self.settle(0)
+        try:
+            await self.settle(0)
+        except Exception:
+            self.behind |= {entry.partition for entry in entries}
+            raise
         if self._attempt is not None or self._monotonic() < self._again_at:
             self.behind |= {entry.partition for entry in entries}
         elif entries or self.behind:
@@ -98,12 +102,12 @@ class Publication:
             for partition in batches.keys() - behind:
                 if await self._append(partition, batches[partition]):
                     left.discard(partition)
-            if entries:
-                reached(CrashPoint.RELAY_AFTER_PUBLISHING)
             heads = await self._log.places() if left else ()
             for partition in sorted(left):
                 if await self._catch_up(partition, heads[partition]):
                     left.discard(partition)
+            if batches and left.isdisjoint(batches):
+                reached(CrashPoint.RELAY_AFTER_PUBLISHING)
         except OSError as error:
             log.warning("redis does not take the log; consumers read postgresql", error=repr(error))
             self._again_at = self._monotonic() + REDIS_PAUSE_SECONDS

@@ -11,7 +11,7 @@ import structlog
 
 from domain.crash_points import CrashPoint, reached
 from domain.log_entry import LogEntry
-from domain.log_state import EventsLost
+from domain.log_state import REPAIR, RESTORED, EventsLost
 from workers.lifecycle import Leases, Monotonic, Stop, run_steps
 from workers.publication import Log, Publication, Publishing
 
@@ -40,10 +40,10 @@ class Sequencing(Log, Protocol):
 
 class StoreRestored(Exception):
     """The store was restored into another cluster, whose transaction ids do not go on from its own, so that new events would
-    be lost or come before old ones; or it lost events that had positions. Stop Vigil and run `vigil store repair`."""
+    be lost or come before old ones; or it lost events that had positions."""
 
     def __init__(self) -> None:
-        super().__init__(" ".join((type(self).__doc__ or "").split()))
+        super().__init__(f"{RESTORED}; {REPAIR}")
 
 
 class Relay:
@@ -68,7 +68,7 @@ class Relay:
             await self._publication.settle(LAST_PUBLICATION_SECONDS)
         finally:
             await self._publication.close()
-        await self._leases.let_go([LEASE], self._holder)
+            await self._leases.let_go([LEASE], self._holder)
 
     async def step(self) -> float:
         """Relay one batch; how many seconds to rest."""

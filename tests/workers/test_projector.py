@@ -1,6 +1,7 @@
 """Projectors share the partitions, and only who owns a checkpoint writes: real PostgreSQL, real Redis."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -23,6 +24,12 @@ from workers.projector import (
     Projector,
     ReadTables,
 )
+
+
+@pytest.fixture(autouse=True)
+def leases_end_by_command_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`EXPIRE` ends them here; on a busy machine a step may take longer than they last in earnest."""
+    monkeypatch.setattr("workers.partitions.LEASE_LIFETIME", timedelta(minutes=5))
 
 
 class Crew:

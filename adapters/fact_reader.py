@@ -1,4 +1,4 @@
-"""Reading all facts of a plan from one document: the port `workers.look.FactReading`."""
+"""Reading all facts of a plan from one document: the port `commands.looking.FactReading`."""
 
 from collections.abc import Sequence
 

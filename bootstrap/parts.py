@@ -48,6 +48,8 @@ from adapters.source_rules import SourceRules
 from bootstrap.settings import Settings
 from commands.actions import ActionCommands
 from commands.identity import IdentityCommands
+from commands.judging import Judge
+from commands.looking import Looker
 from commands.monitors import MonitorCommands
 from commands.plan_compiler import PlanCompiler
 from commands.shell import Shell
@@ -57,7 +59,6 @@ from workers.evaluation_queue import EvaluationQueue
 from workers.evaluator import Evaluator
 from workers.guard import Guard
 from workers.log_reader import LogReader
-from workers.look import Looker
 from workers.mailer import Delivery, Mailer
 from workers.notary import Notary
 from workers.notifier import CONSUMER as NOTIFIER
@@ -209,7 +210,7 @@ class Parts:
         evaluator = Evaluator(
             store=self.store,
             looker=Looker(fetcher=self.fetcher, reading=FactReader(), kept=history),
-            conditions=self.conditions,
+            judge=Judge(self.conditions, history),
             history=history,
             now=utc_now,
         )

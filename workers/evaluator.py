@@ -1,7 +1,7 @@
 """The evaluator: from a job to a verdict. AI and selectors read what is there now; this decides what it means."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -10,9 +10,10 @@ from uuid import UUID
 import structlog
 
 from commands.event_store import CloseEvaluation, Companion, ConcurrentAppend, DropRequest, EventStore, KeepEvidence
+from commands.judging import Judge
+from commands.looking import Look, Looker
 from commands.monitors import EVALUATION, MONITOR
 from commands.streams import Loaded, load
-from domain.condition import Judgement
 from domain.crash_points import CrashPoint, reached
 from domain.evaluation import (
     Evaluation,
@@ -28,13 +29,10 @@ from domain.evaluation import (
 )
 from domain.event import Metadata, NewEvents
 from domain.evidence import Document, FetchOutcome
-from domain.fact import Fact, FactSpec, FactValue
-from domain.history import TemporalCall, lookback, resolve
 from domain.monitor import Monitor, MonitorEvent, StateChanged, Status
 from domain.plan import Plan
 from domain.schedule import next_slot
 from domain.source import Source
-from workers.look import Look, Looker
 
 log = structlog.get_logger()
 
@@ -45,35 +43,11 @@ CATCH_UP_REST_SECONDS, CATCH_UP_REST_SECONDS_MAX = 0.005, 0.25
 PROVIDER = "rules"
 
 
-class ConditionJudging(Protocol):
-    """Judges conditions."""
-
-    def check(self, condition: str, facts: Sequence[FactSpec]) -> Sequence[TemporalCall]:
-        """What the condition needs of history."""
-        ...
-
-    def judge(
-        self,
-        condition: str,
-        facts: Sequence[FactSpec],
-        values: Mapping[str, FactValue | None],
-        temporal: Mapping[TemporalCall, FactValue | bool | None],
-    ) -> Judgement:
-        """The verdict with everything it used."""
-        ...
-
-
 class History(Protocol):
     """What evaluations look back on."""
 
     async def previous(self, monitor_id: UUID, *, plan_revision: int) -> Previous | None:
         """What came before; None while that cannot be read yet."""
-        ...
-
-    async def series(
-        self, monitor_id: UUID, fact: str, *, since: datetime | None, confidence_min: float
-    ) -> list[tuple[datetime, FactValue]]:
-        """A fact's accepted values since a moment with the one in force at it; None: the last one only."""
         ...
 
 
@@ -87,7 +61,7 @@ class Evaluator:
 
     store: EventStore
     looker: Looker
-    conditions: ConditionJudging
+    judge: Judge
     history: History
     now: Callable[[], datetime]
 
@@ -150,7 +124,7 @@ class Evaluator:
         if isinstance(looked, EvaluationFailed):
             await self._record(job, monitor, version, [looked], [], previous, ())
             return
-        judgement = await self._judge(job.monitor_id, plan, looked.facts, looked.started_at)
+        judgement = await self.judge.judge(job.monitor_id, plan, looked.facts, now=looked.started_at)
         streak = streak_after(previous, judgement.verdict)
         now = self.now()
         monitor_events = conclude(
@@ -241,17 +215,6 @@ class Evaluator:
             await asyncio.sleep(rest)
             waited, rest = waited + rest, min(rest * 2, CATCH_UP_REST_SECONDS_MAX)
         raise HistoryBehind
-
-    async def _judge(self, monitor_id: UUID, plan: Plan, facts: Mapping[str, Fact], now: datetime) -> Judgement:
-        certain = {name: fact for name, fact in facts.items() if fact.confidence >= plan.min_confidence}
-        values = {spec.name: certain[spec.name].value if spec.name in certain else None for spec in plan.facts}
-        temporal: dict[TemporalCall, FactValue | bool | None] = {}
-        for call in self.conditions.check(plan.condition, plan.facts):
-            reach = lookback(call)
-            since = None if reach is None else now - reach
-            series = await self.history.series(monitor_id, call.fact, since=since, confidence_min=plan.min_confidence)
-            temporal[call] = resolve(call, current=values[call.fact], series=series, now=now)
-        return self.conditions.judge(plan.condition, plan.facts, values, temporal)
 
     def _failed(
         self,

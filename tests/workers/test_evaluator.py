@@ -15,6 +15,7 @@ from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.fact_reader import FactReader
 from adapters.postgres_history import PostgresHistory
 from commands.event_store import ConcurrentAppend, DropSchedule, KeepSchedule
+from commands.looking import PARSED_IN_PLACE_BYTES_MAX
 from domain.evaluation import EvaluationCompleted, EvaluationFailed, EvaluationJob, FactExtracted, Previous, Verdict
 from domain.evidence import Document, FetchOutcome
 from domain.fact import Fact, FactSpec, FactType, FactValue, Select
@@ -32,7 +33,6 @@ from domain.source import Source
 from tests.conftest import AT
 from tests.workers.world import EVERY_SECONDS, Clock, Page, World, plan, until
 from workers.evaluator import ATTEMPTS_MAX, CATCH_UP_SECONDS_MAX, Evaluator, HistoryBehind
-from workers.look import PARSED_IN_PLACE_BYTES_MAX
 
 
 class Watch:

@@ -20,6 +20,8 @@ from adapters.postgres_pool import Pool
 from adapters.postgres_read_tables import PostgresReadTables
 from adapters.postgres_schedule import PostgresSchedule
 from commands.event_store import Companion, KeepRequest, KeepSchedule
+from commands.judging import Judge
+from commands.looking import FactReading, Looker
 from commands.monitors import EVALUATION, MONITOR
 from commands.streams import load
 from domain.action import ActionCreated, EmailAction
@@ -47,7 +49,6 @@ from projections.core import CORE
 from tests.conftest import AT
 from workers.evaluator import Evaluator
 from workers.lifecycle import Stop
-from workers.look import FactReading, Looker
 
 E = TypeVar("E", bound=Event)
 
@@ -395,7 +396,7 @@ class World:
         return Evaluator(
             store=self.store,
             looker=Looker(fetcher=fetcher, reading=reading or FactReader(), kept=PostgresHistory(self.pool)),
-            conditions=CONDITIONS,
+            judge=Judge(CONDITIONS, PostgresHistory(self.pool)),
             history=PostgresHistory(self.pool),
             now=self.clock,
         )

@@ -75,7 +75,8 @@ class AppendGroups:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._waiting: list[Append] = []
-        self._writing: set[asyncio.Task[None]] = set()
+        self._writing = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def append(self, row: Row) -> None:
         """Append one event (a row of the table event by column); returns when it is durable.
@@ -85,20 +86,26 @@ class AppendGroups:
         """
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((row, written))
-        if len(self._writing) < GROUPS_AT_ONCE:
+        if self._writing < GROUPS_AT_ONCE:
+            self._writing += 1
             task = asyncio.create_task(self._write_all())
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
+            self._tasks.add(task)  # the loop itself would not keep it
+            task.add_done_callback(self._tasks.discard)
         await written
 
     async def _write_all(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting[:GROUP_EVENTS_MAX], self._waiting[GROUP_EVENTS_MAX:]
-            try:
-                await self._write(group)
-            except Exception as error:  # noqa: BLE001  whoever waits must learn of it, whatever it is
-                for _, written in group:
-                    _tell(written, error)
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[:GROUP_EVENTS_MAX], self._waiting[GROUP_EVENTS_MAX:]
+                try:
+                    await self._write(group)
+                except Exception as error:  # noqa: BLE001  whoever waits must learn of it, whatever it is
+                    for _, written in group:
+                        _tell(written, error)
+        finally:
+            # In the same turn that finds nobody waiting: told by a callback, it would be believed at work a turn longer, and
+            # who appended in that turn would wait for nobody.
+            self._writing -= 1
 
     async def _write(self, group: Sequence[Append]) -> None:
         """Write a group and tell each append, as soon as that is known, what became of it. Raises what is the matter with

@@ -17,9 +17,11 @@ from commands.event_store import (
     ConcurrentAppend,
     ErasePerson,
     KeepCredential,
+    KeepLastSignal,
     KeepReceipt,
     KeepRequest,
     KeepSchedule,
+    KeepSignalSecret,
     PersonErased,
     Reserve,
 )
@@ -37,7 +39,10 @@ _LOCK_SCOPE = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"
 EXPECTED_VERSION_AHEAD = "VG002"
 PERSON_ERASED = "VG003"
 
-LEFT_BEHIND = (Reserve, KeepSchedule, KeepRequest, KeepCredential, KeepReceipt)
+LEFT_BEHIND = (
+    *(Reserve, KeepSchedule, KeepRequest, KeepCredential, KeepReceipt),
+    *(KeepSignalSecret, KeepLastSignal),
+)
 """What stays of a person until their erasure."""
 
 

@@ -1,4 +1,5 @@
-"""The queue of evaluations on a Redis Stream with a consumer group: at least once to some worker.
+"""The queue of evaluations on Redis Streams with a consumer group: at least once to some worker. Each lane is a stream of
+its own, so that what somebody waits for overtakes what the schedule brings.
 
 A job that Redis loses is handed out again by the scheduler, a job whose worker died is claimed by another one.
 """
@@ -11,32 +12,50 @@ import redis.asyncio as redis
 import structlog
 
 from adapters.redis_log import redis_failures
-from domain.evaluation import EvaluationJob
+from domain.evaluation import EvaluationJob, Lane
 
 log = structlog.get_logger()
 
 GROUP = "evaluators"
+
+# One command for a batch: packing thousands of commands costs more than all they do.
+_ENQUEUE = """
+for i = 1, #ARGV, 2 do
+    redis.call('XADD', KEYS[tonumber(ARGV[i])], '*', 'j', ARGV[i + 1])
+end
+"""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(EvaluationJob)
 
 
 class RedisJobs:
-    """Fulfils the queue ports of scheduler and evaluator. `client` must not decode answers."""
+    """Fulfils the queue ports of scheduler and evaluator; jobs are taken from `lane`. `client` must not decode answers."""
 
-    def __init__(self, client: redis.Redis, *, namespace: str, consumer: str) -> None:
+    def __init__(self, client: redis.Redis, *, namespace: str, consumer: str, lane: Lane = Lane.SCHEDULED) -> None:
         self._client: Any = client
-        self._key = f"{namespace}:jobs"
+        self._keys = {Lane.ASKED: f"{namespace}:jobs:asked", Lane.SCHEDULED: f"{namespace}:jobs"}
+        self._key = self._keys[lane]
         self._marker = f"{namespace}:jobs:marker"
         self._consumer = consumer
+        self._enqueue = client.register_script(_ENQUEUE)
+        self._namespace = namespace
+
+    def of(self, lane: Lane) -> "RedisJobs":
+        """The same queue, with jobs taken from another lane."""
+        return RedisJobs(self._client, namespace=self._namespace, consumer=self._consumer, lane=lane)
 
     async def enqueue(self, jobs: Sequence[EvaluationJob]) -> None:
-        """Put jobs at the end of the queue, all in one round trip."""
+        """Put jobs at the end of their lanes, all in one round trip."""
+        places = {lane: place for place, lane in enumerate(self._keys, start=1)}
+        arguments = [part for job in jobs for part in (places[job.lane], _encoder.encode(job))]
         with redis_failures():
-            async with self._client.pipeline(transaction=False) as pipe:
-                for job in jobs:
-                    pipe.xadd(self._key, {"j": _encoder.encode(job)})
-                await pipe.execute()
+            await self._enqueue(keys=list(self._keys.values()), args=arguments)
+
+    async def waiting(self) -> int:
+        """How many scheduled jobs are queued and not done."""
+        with redis_failures():
+            return int(await self._client.xlen(self._keys[Lane.SCHEDULED]))
 
     async def was_lost(self) -> bool:
         """Whether Redis lost the queue (flushed, restarted empty) since anybody last asked: a marker beside the queue
@@ -56,7 +75,7 @@ class RedisJobs:
                     raise
                 await self._make_group()
                 return []
-        return [_job(entry) for _, entries in answer for entry in entries]
+        return await self._readable([entry for _, entries in answer for entry in entries])
 
     async def take_over(self, count: int, *, idle_ms: int) -> list[tuple[str, EvaluationJob]]:
         """Jobs that another worker took more than `idle_ms` ago and never finished."""
@@ -69,7 +88,7 @@ class RedisJobs:
                 if not str(error).startswith("NOGROUP"):
                     raise
                 return []
-        return [_job(entry) for entry in answer[1] if entry[1]]
+        return await self._readable([entry for entry in answer[1] if entry[1]])
 
     async def renew(self, receipts: Sequence[str]) -> None:
         """These are still being worked on: their idle time starts again."""
@@ -84,13 +103,44 @@ class RedisJobs:
                 if not str(error).startswith("NOGROUP"):
                     raise
 
-    async def done(self, receipt: str) -> None:
-        """The job is finished and needs no memory."""
+    async def outlived(self, receipt: str) -> None:
+        """Nobody died with this job, which is not done: that it was taken counts for nothing."""
+        with redis_failures():
+            try:
+                await self._client.xclaim(
+                    self._key, GROUP, self._consumer, min_idle_time=0, message_ids=[receipt], retrycount=0, justid=True
+                )
+            except redis.ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+
+    async def done(self, receipts: Sequence[str]) -> None:
+        """These jobs are finished and need no memory."""
         with redis_failures():
             async with self._client.pipeline(transaction=False) as pipe:
-                pipe.xack(self._key, GROUP, receipt)
-                pipe.xdel(self._key, receipt)
+                pipe.xack(self._key, GROUP, *receipts)
+                pipe.xdel(self._key, *receipts)
                 await pipe.execute()
+
+    async def times_taken(self, receipt: str) -> int:
+        """How many workers took the job so far: those before the present one died with it."""
+        with redis_failures():
+            entries = await self._client.xpending_range(self._key, GROUP, receipt, receipt, 1)
+        return int(entries[0]["times_delivered"]) if entries else 0
+
+    async def _readable(self, entries: Sequence[Any]) -> list[tuple[str, EvaluationJob]]:
+        """The jobs in entries. What is no job, or one of another release, is dropped: it would come up again and again, and
+        the database hands out what is due once more."""
+        jobs, unreadable = list[tuple[str, EvaluationJob]](), list[str]()
+        for receipt, fields in entries:
+            try:
+                jobs.append((receipt.decode(), _decoder.decode(fields[b"j"])))
+            except (KeyError, msgspec.MsgspecError) as error:
+                log.warning("no job", receipt=receipt.decode(), error=repr(error))
+                unreadable.append(receipt.decode())
+        if unreadable:
+            await self.done(unreadable)
+        return jobs
 
     async def _make_group(self) -> None:
         try:
@@ -99,8 +149,3 @@ class RedisJobs:
         except redis.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
-
-
-def _job(entry: Any) -> tuple[str, EvaluationJob]:  # noqa: ANN401  redis-py does not type entries
-    receipt, fields = entry
-    return receipt.decode(), _decoder.decode(fields[b"j"])

@@ -14,6 +14,7 @@ from domain.event import Event, stored_as
 from domain.fact import Fact, FactValue
 from domain.monitor import ConditionMetAgain, Monitor, MonitorEvent, State, StateChanged
 from domain.plan import Fires
+from domain.upcasting import Fields, upcasts
 
 
 class Verdict(StrEnum):
@@ -33,15 +34,21 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     fetched_at: datetime
 
 
-@stored_as("evaluation.requested")
+@stored_as("evaluation.requested", version=2)
 class EvaluationRequested(Event, frozen=True, kw_only=True):
-    """A person asked to evaluate now."""
+    """A person asked to evaluate now, or the signal `signal_id` did."""
 
     monitor_id: UUID
     requested_at: datetime
+    signal_id: UUID | None = None
 
 
-@stored_as("evaluation.fact_extracted")
+@upcasts("evaluation.requested", from_version=1)
+def _ask_for_a_person(fields: Fields) -> Fields:
+    return fields | {"signal_id": None}
+
+
+@stored_as("evaluation.fact_extracted", version=2)
 class FactExtracted(Event, frozen=True, kw_only=True):
     """A fact was read from the evidence."""
 
@@ -49,12 +56,19 @@ class FactExtracted(Event, frozen=True, kw_only=True):
     fact: Fact
 
 
-@stored_as("evaluation.completed")
+@upcasts("evaluation.fact_extracted", from_version=1)
+def _known_by_their_values(fields: Fields) -> Fields:
+    """Items of lists had no keys, and a fact without them leaves them out."""
+    return fields
+
+
+@stored_as("evaluation.completed", version=2)
 class EvaluationCompleted(Event, frozen=True, kw_only=True):
     """The condition was judged. `inputs` holds every value it used, so the verdict can be explained and repeated.
 
     `streak` counts verdicts of this kind in a row; `due_at` is the slot of the schedule (or when it was asked for);
-    `cost_micros` is in millionths of the currency; `reason` says why an inconclusive verdict is one.
+    `cost_micros` is in millionths of the currency; `reason` says why an inconclusive verdict is one; `held_since` since when
+    what stands beside `held_for` in the condition has been met without a break.
     """
 
     monitor_id: UUID
@@ -67,6 +81,7 @@ class EvaluationCompleted(Event, frozen=True, kw_only=True):
     inputs: dict[str, FactValue | None]
     streak: int
     reason: str | None = None
+    held_since: datetime | None = None
     evidence: tuple[Evidence, ...]
     provider: str
     model: str | None = None
@@ -76,19 +91,32 @@ class EvaluationCompleted(Event, frozen=True, kw_only=True):
     completed_at: datetime
 
 
-@stored_as("evaluation.failed")
+@upcasts("evaluation.completed", from_version=1)
+def _nothing_held(fields: Fields) -> Fields:
+    return fields | {"held_since": None}
+
+
+@stored_as("evaluation.failed", version=2)
 class EvaluationFailed(Event, frozen=True, kw_only=True):
-    """Nothing could be judged; `code` is stable, `message` says what happened and what would help."""
+    """Nothing could be judged; `code` is stable, `message` says what happened and what would help. `failures` counts the looks
+    in a row that the sources failed, the first of them at `failed_since` (`domain.failing`)."""
 
     monitor_id: UUID
     plan_revision: int
     due_at: datetime
     code: str
     message: str
+    failures: int = 1
+    failed_since: datetime | None = None
     evidence: tuple[Evidence, ...]
     duration_ms: int
     started_at: datetime
     completed_at: datetime
+
+
+@upcasts("evaluation.failed", from_version=1)
+def _count_it_alone(fields: Fields) -> Fields:
+    return fields | {"failures": 1, "failed_since": fields["started_at"]}
 
 
 EvaluationEvent = EvaluationRequested | FactExtracted | EvaluationCompleted | EvaluationFailed
@@ -119,22 +147,66 @@ def evaluation_id(monitor_id: UUID, due_at: datetime) -> UUID:
     return uuid5(monitor_id, due_at.astimezone(UTC).isoformat(timespec="microseconds"))
 
 
-class EvaluationJob(msgspec.Struct, frozen=True, kw_only=True):
-    """An evaluation somebody has to do: a slot of the schedule, or one that was asked for."""
+class Lane(StrEnum):
+    """Which queue a job waits in: what somebody waits for need not wait for the schedule."""
+
+    ASKED = "asked"
+    SCHEDULED = "scheduled"
+
+
+class EvaluationJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An evaluation somebody has to do: a slot of the schedule, or one that a person or a signal asked for.
+
+    `attempts` counts how often it was tried before, in vain.
+    """
 
     evaluation_id: UUID
     monitor_id: UUID
     owner_id: UUID
     due_at: datetime
+    signal_id: UUID | None = None
+    lane: Lane = Lane.SCHEDULED
+    attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Previous:
-    """What the evaluations before this one came to: the last one's id, and the last verdict and how often in a row."""
+class Previous(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the evaluations of a monitor came to so far: the id of the last one, the last conclusive verdict, on which
+    plan and of which condition, how often it stands in a row, and since when what stands beside `held_for` has been met; how
+    many looks in a row failed since, the first of them at `failed_since`."""
 
     evaluation_id: UUID | None = None
+    plan_revision: int = 0
     verdict: Verdict | None = None
     streak: int = 0
+    condition: str | None = None
+    held_since: datetime | None = None
+    failures: int = 0
+    failed_since: datetime | None = None
+
+    def on(self, monitor: Monitor) -> "Previous":
+        """What of it counts for the monitor as it is: verdicts on an older plan do not, but while that asked the same, what has
+        been met goes on being met."""
+        if self.plan_revision == monitor.plan_revision:
+            return self
+        kept = Previous(evaluation_id=self.evaluation_id, failures=self.failures, failed_since=self.failed_since)
+        if self.plan_revision < monitor.question_revision:
+            return kept
+        return msgspec.structs.replace(kept, condition=self.condition, held_since=self.held_since)
+
+
+class Briefing(msgspec.Struct, frozen=True, kw_only=True):
+    """What an evaluation has to know before it begins: whether the person was erased, the versions of the monitor's stream
+    and of its own (0: no such stream), whether it is done already, the monitor's present slot (None: it has none), and what
+    came before it. `is_shown` says that the read tables show that, too: comparing with stale history could miss a change or
+    make one up."""
+
+    is_erased: bool
+    monitor_version: int
+    version: int
+    is_done: bool
+    due_at: datetime | None
+    previous: Previous
+    is_shown: bool
 
 
 def streak_after(previous: Previous, verdict: Verdict) -> int:
@@ -142,6 +214,27 @@ def streak_after(previous: Previous, verdict: Verdict) -> int:
     if verdict is Verdict.INCONCLUSIVE:
         return previous.streak
     return previous.streak + 1 if previous.verdict is verdict else 1
+
+
+def previous_after(
+    previous: Previous, outcome: EvaluationCompleted | EvaluationFailed, evaluation_id: UUID
+) -> Previous:
+    """What the next evaluation finds: a failure and an inconclusive verdict leave the last conclusive one standing, and a
+    verdict of any kind ends a row of failures."""
+    match outcome:
+        case EvaluationCompleted(verdict=verdict) if verdict is not Verdict.INCONCLUSIVE:
+            return Previous(
+                evaluation_id=evaluation_id,
+                plan_revision=outcome.plan_revision,
+                verdict=verdict,
+                streak=outcome.streak,
+                condition=None if outcome.held_since is None else outcome.condition,
+                held_since=outcome.held_since,
+            )
+        case EvaluationCompleted():
+            return msgspec.structs.replace(previous, evaluation_id=evaluation_id, failures=0, failed_since=None)
+        case EvaluationFailed(failures=failures, failed_since=since):
+            return msgspec.structs.replace(previous, evaluation_id=evaluation_id, failures=failures, failed_since=since)
 
 
 def conclude(

@@ -80,6 +80,23 @@ class EvaluationsArchived(Event, frozen=True, kw_only=True):
     archived_at: datetime
 
 
+@stored_as("operation.evaluation_retried")
+class EvaluationRetried(Event, frozen=True, kw_only=True):
+    """An evaluation that had been given up was handed out once more."""
+
+    evaluation_id: UUID
+    retried_at: datetime
+
+
+@stored_as("operation.evaluation_dropped")
+class EvaluationDropped(Event, frozen=True, kw_only=True):
+    """An evaluation that had been given up was forgotten; `reason` is the operator's."""
+
+    evaluation_id: UUID
+    reason: str
+    dropped_at: datetime
+
+
 OperationEvent = (
     ParkedRetried
     | ParkedSkipped
@@ -88,4 +105,6 @@ OperationEvent = (
     | StoreRepaired
     | KeysRotated
     | EvaluationsArchived
+    | EvaluationRetried
+    | EvaluationDropped
 )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
@@ -15,6 +16,8 @@ SEARCH_HORIZON = timedelta(days=366 * 5)
 CRON_CHARS_MAX = 200
 INTERVAL_SECONDS_MAX = 366 * 86_400
 """Longer ones are slips of the pen, and the longest would lead past the end of the calendar."""
+SPREAD_SECONDS_MAX = 5
+"""Of what is due at the same instant, as far apart as nobody minds who asked for a minute."""
 CRON_GAP_SECONDS_MIN = 60
 """No five-field line is due more often."""
 
@@ -76,6 +79,15 @@ def next_slot(schedule: Schedule, *, due_at: datetime, now: datetime) -> datetim
         missed = max(0, (now - due_at) // timedelta(seconds=schedule.seconds))
         return due_at + timedelta(seconds=schedule.seconds * (missed + 1))
     return next_due(schedule, after=max(due_at, now))
+
+
+def spread(schedule: Schedule, monitor_id: UUID) -> timedelta:
+    """How long after its slot a monitor is handed out: the same for each of its slots, so that nothing drifts. Cron lines
+    of many monitors name the same instants; intervals are counted from when each monitor was made, and spread as they are.
+    """
+    if isinstance(schedule, Every):
+        return timedelta()
+    return timedelta(milliseconds=monitor_id.int % (SPREAD_SECONDS_MAX * 1000))
 
 
 @cache

@@ -1,29 +1,42 @@
-"""Working off the queue of evaluations: many at a time, each acknowledged only after it is recorded."""
+"""Working off a queue of evaluations: many at a time, each acknowledged only after it is recorded."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from domain.crash_points import CrashPoint, reached
-from domain.evaluation import EvaluationJob
+from domain.evaluation import EvaluationJob, Lane
+from workers.later import NotYet, pause_after
 from workers.lifecycle import Monotonic, Stop, run_steps
 
 log = structlog.get_logger()
 
-CONCURRENCY = 50
+PLACES = MappingProxyType({Lane.SCHEDULED: 50, Lane.ASKED: 10})
+"""How many evaluations of each lane one process does at once."""
+TAKEN_TOGETHER = 10
+"""Places that are free before more jobs are taken, unless no more get free for `REFILL_SECONDS`: a round trip for each
+job would be a tenth of its cost."""
+REFILL_SECONDS = 0.005
 BLOCK_MS = 500
+BLOCK_SOON_MS = 10
+"""While a job that was taken over is running, after which there may be another one."""
 TAKE_OVER_IDLE_MS = 10_000
 """A living worker renews its claims every `RENEWAL_SECONDS`, so a job idle for this long belongs to a dead one, however
 long an evaluation may take."""
 RENEWAL_SECONDS = 2.0
 DRAIN_SECONDS_MAX = 35.0
+ATTEMPTS_MAX = 5
+"""How often a job is begun that a defect ends, before it is put away for an operator."""
 
 
 class JobSource(Protocol):
-    """The queue in Redis."""
+    """A lane of the queue in Redis."""
 
     async def take(self, count: int, *, block_ms: int) -> list[tuple[str, EvaluationJob]]:
         """New jobs with their receipts."""
@@ -33,12 +46,32 @@ class JobSource(Protocol):
         """Jobs of workers that died."""
         ...
 
+    async def times_taken(self, receipt: str) -> int:
+        """How many workers took the job so far."""
+        ...
+
     async def renew(self, receipts: Sequence[str]) -> None:
         """These are still being worked on."""
         ...
 
-    async def done(self, receipt: str) -> None:
-        """The job is finished."""
+    async def outlived(self, receipt: str) -> None:
+        """The job is not done, and nobody died with it."""
+        ...
+
+    async def done(self, receipts: Sequence[str]) -> None:
+        """The jobs are finished."""
+        ...
+
+
+class UnfinishedJobs(Protocol):
+    """Where jobs go that are not done."""
+
+    async def put_back(self, job: EvaluationJob, *, until: datetime, attempts: int) -> None:
+        """To be handed out again from a moment on."""
+        ...
+
+    async def bury(self, job: EvaluationJob, *, error: str, now: datetime) -> None:
+        """Not to be handed out again, until an operator says so."""
         ...
 
 
@@ -46,19 +79,37 @@ class Evaluating(Protocol):
     """What is done with a job."""
 
     async def evaluate(self, job: EvaluationJob) -> None:
-        """Do it once and for all, or raise."""
+        """Do it once and for all, or raise; `NotYet` when it can only be done later."""
         ...
 
 
 class EvaluationQueue:
-    """One of any number of workers on the queue."""
+    """One of any number of workers on a lane of the queue. What `is_outage` says of a failure is nothing of the job's."""
 
-    def __init__(self, jobs: JobSource, evaluator: Evaluating, *, monotonic: Monotonic) -> None:
+    def __init__(
+        self,
+        jobs: JobSource,
+        evaluator: Evaluating,
+        unfinished: UnfinishedJobs,
+        *,
+        places: int,
+        now: Callable[[], datetime],
+        monotonic: Monotonic,
+        is_outage: Callable[[Exception], bool],
+    ) -> None:
         self._jobs = jobs
         self._evaluator = evaluator
+        self._unfinished = unfinished
+        self._places = places
+        self._now = now
         self._monotonic = monotonic
+        self._is_outage = is_outage
         self._running: dict[asyncio.Task[None], str] = {}
+        self._finished: list[str] = []
+        self._acknowledging: asyncio.Task[None] | None = None
         self._renew_at = 0.0
+        self._may_be_left = False
+        self._taken_over = ""
 
     async def run(self, stop: Stop) -> None:
         """Work until asked to stop, then finish what is running."""
@@ -68,29 +119,113 @@ class EvaluationQueue:
             await asyncio.wait(self._running, timeout=RENEWAL_SECONDS)
             with suppress(OSError):  # without Redis a job may be done twice, which records it once
                 await self._jobs.renew(list(self._running.values()))
+        if self._acknowledging is not None:
+            await self._acknowledging
 
     async def step(self) -> float:
         """Start jobs while there is room; how many seconds to rest."""
         jobs: list[tuple[str, EvaluationJob]] = []
-        room = CONCURRENCY - len(self._running)
         if self._monotonic() >= self._renew_at:
             self._renew_at = self._monotonic() + RENEWAL_SECONDS
             await self._jobs.renew(list(self._running.values()))
-            jobs = await self._jobs.take_over(room, idle_ms=TAKE_OVER_IDLE_MS) if room else []
-        if room == 0:
-            await asyncio.wait(self._running, timeout=RENEWAL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            self._may_be_left = True
+        elif not await self._has_room():
             return 0.0
-        jobs = jobs or await self._jobs.take(room, block_ms=BLOCK_MS)
+        room = self._places - len(self._running)
+        is_taking_over = self._taken_over in self._running.values()
+        if room and self._may_be_left and not is_taking_over:
+            jobs = await self._take_over()
+        if room and not jobs:
+            jobs = await self._jobs.take(room, block_ms=BLOCK_SOON_MS if is_taking_over else BLOCK_MS)
         for receipt, job in jobs:
             task = asyncio.create_task(self._handle(receipt, job))
             self._running[task] = receipt
             task.add_done_callback(self._running.pop)
         return 0.0
 
+    async def _take_over(self) -> list[tuple[str, EvaluationJob]]:
+        """A job that a worker left behind. One at a time: should it be what the worker died of, then those that were begun
+        beside it do not count as dying with it again."""
+        jobs = await self._jobs.take_over(1, idle_ms=TAKE_OVER_IDLE_MS)
+        self._may_be_left = bool(jobs)
+        for receipt, job in jobs:
+            if await self._is_deadly(receipt, job):
+                return []
+            self._taken_over = receipt
+        return jobs
+
+    async def _has_room(self) -> bool:
+        """Wait until there are places for several jobs, or for one and no more get free soon."""
+        if len(self._running) >= self._places:
+            await asyncio.wait(self._running, timeout=RENEWAL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if 0 < self._places - len(self._running) < min(TAKEN_TOGETHER, self._places):
+            await asyncio.sleep(REFILL_SECONDS)
+        return len(self._running) < self._places
+
     async def _handle(self, receipt: str, job: EvaluationJob) -> None:
         try:
-            await self._evaluator.evaluate(job)
-            reached(CrashPoint.EVALUATOR_AFTER_APPEND)
-            await self._jobs.done(receipt)
-        except Exception as error:  # noqa: BLE001  the job stays pending and is taken over later
+            await self._do(job)
+        except Exception as error:  # noqa: BLE001  the database is away; the job stays pending and is taken over later
             log.warning("evaluation not recorded", monitor_id=str(job.monitor_id), error=repr(error))
+            with suppress(OSError):
+                await self._jobs.outlived(receipt)
+            return
+        reached(CrashPoint.EVALUATOR_AFTER_APPEND)
+        self._finished.append(receipt)
+        if self._acknowledging is None:
+            self._acknowledging = asyncio.create_task(self._acknowledge())
+
+    async def _do(self, job: EvaluationJob) -> None:
+        """Do a job, or put it where it is done later. Raises when not even that was possible: such a failure is an outage,
+        and counts for nothing."""
+        try:
+            await self._evaluator.evaluate(job)
+        except NotYet as later:
+            attempts = job.attempts + 1 if later.is_attempt else job.attempts
+            await self._unfinished.put_back(job, until=later.until, attempts=attempts)
+        except Exception as error:
+            attempts = job.attempts if self._is_outage(error) else job.attempts + 1
+            log.warning("evaluation failed", monitor_id=str(job.monitor_id), attempts=attempts, error=repr(error))
+            if attempts < ATTEMPTS_MAX:
+                until = self._now() + pause_after(max(attempts, 1), job)
+                await self._unfinished.put_back(job, until=until, attempts=attempts)
+                return
+            log.exception("evaluation given up", monitor_id=str(job.monitor_id), evaluation_id=str(job.evaluation_id))
+            await self._bury(job, attempts=attempts, error=repr(error))
+
+    async def _bury(self, job: EvaluationJob, *, attempts: int, error: str) -> None:
+        await self._unfinished.bury(msgspec.structs.replace(job, attempts=attempts), error=error, now=self._now())
+
+    async def _is_deadly(self, receipt: str, job: EvaluationJob) -> bool:
+        """Put away a job that as many workers died with as may: it would kill one after the other."""
+        deaths = await self._jobs.times_taken(receipt) - 1
+        if deaths < ATTEMPTS_MAX:
+            return False
+        log.error("evaluation given up: workers die with it", evaluation_id=str(job.evaluation_id), deaths=deaths)
+        await self._bury(job, attempts=deaths, error=f"{deaths} workers died while they worked on it")
+        await self._jobs.done([receipt])
+        return True
+
+    async def _acknowledge(self) -> None:
+        """Acknowledge what is finished, together what finishes meanwhile."""
+        try:
+            while self._finished:
+                receipts, self._finished = self._finished, []
+                await self._jobs.done(receipts)
+        except OSError as error:  # what is not acknowledged is taken over, and found recorded
+            log.warning("evaluations not acknowledged", error=repr(error))
+        finally:
+            self._acknowledging = None
+
+
+class EvaluationLanes:
+    """The lanes of the queue side by side in one process: neither waits for places of the other."""
+
+    def __init__(self, lanes: Sequence[EvaluationQueue]) -> None:
+        self._lanes = lanes
+
+    async def run(self, stop: Stop) -> None:
+        """Work until asked to stop, then finish what is running."""
+        async with asyncio.TaskGroup() as tasks:
+            for lane in self._lanes:
+                tasks.create_task(lane.run(stop))

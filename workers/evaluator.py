@@ -2,57 +2,58 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-import structlog
-
-from commands.event_store import CloseEvaluation, Companion, ConcurrentAppend, DropRequest, EventStore, KeepEvidence
-from commands.judging import Judge
-from commands.looking import Look, Looker
-from commands.monitors import EVALUATION, MONITOR
-from commands.streams import Loaded, load
+from commands.event_store import CloseEvaluation, ConcurrentAppend, DropRequest, EventStore, KeepEvidence
+from commands.judging import FiringsBehind, Judge
+from commands.looking import Look
+from commands.streams import Loaded
+from domain.condition import Judgement
 from domain.crash_points import CrashPoint, reached
 from domain.evaluation import (
-    Evaluation,
+    Briefing,
     EvaluationCompleted,
-    EvaluationEvent,
     EvaluationFailed,
     EvaluationJob,
-    Evidence,
     FactExtracted,
+    Lane,
     Previous,
     conclude,
+    previous_after,
     streak_after,
 )
 from domain.event import Metadata, NewEvents
-from domain.evidence import Document, FetchOutcome
+from domain.evidence import FetchOutcome
+from domain.failing import FAILURES_UNTIL_FAILING, after_failure, after_verdict, in_a_row
 from domain.monitor import Monitor, MonitorEvent, StateChanged, Status
-from domain.plan import Plan
-from domain.schedule import next_slot
-from domain.source import Source
+from domain.plan import Kind, Plan
+from domain.schedule import next_slot, spread
+from domain.source import FeedSource, HttpSource
+from workers.known_monitors import KnownMonitors
+from workers.later import NotYet
+from workers.sight import Sight, milliseconds
 
-log = structlog.get_logger()
-
-EVALUATION_SECONDS_MAX = 30.0
 ATTEMPTS_MAX = 5
 CATCH_UP_SECONDS_MAX = 5.0
 CATCH_UP_REST_SECONDS, CATCH_UP_REST_SECONDS_MAX = 0.005, 0.25
+BEHIND_REST = timedelta(seconds=1)
 PROVIDER = "rules"
 
 
-class History(Protocol):
-    """What evaluations look back on."""
+class Briefings(Protocol):
+    """What evaluations have to know before they begin."""
 
-    async def previous(self, monitor_id: UUID, *, plan_revision: int) -> Previous | None:
-        """What came before; None while that cannot be read yet."""
+    async def brief(self, job: EvaluationJob) -> Briefing:
+        """As it is now."""
         ...
 
 
-class HistoryBehind(Exception):
-    """The read tables do not show the last evaluation yet; the job comes back."""
+class HistoryBehind(NotYet):
+    """The read tables do not show the last evaluation yet, and the condition compares with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,76 +61,59 @@ class Evaluator:
     """Carries out evaluations. Doing one twice, at once or after a crash, records it once."""
 
     store: EventStore
-    looker: Looker
+    monitors: KnownMonitors
+    briefings: Briefings
+    sight: Sight
     judge: Judge
-    history: History
     now: Callable[[], datetime]
+    failing_after: int = FAILURES_UNTIL_FAILING
 
     async def evaluate(self, job: EvaluationJob) -> None:
-        """Evaluate and record. Raises `HistoryBehind`, `ConcurrentAppend` or what the store raises: then nothing was
-        recorded and the job is to be done again. Nothing is recorded for an erased person, whose schedule is gone."""
-        looked: tuple[Plan, Look | EvaluationFailed] | None = None
+        """Evaluate and record. Raises `NotYet`, `ConcurrentAppend` or what the store raises: then nothing was recorded and
+        the job is to be done again. Nothing is recorded for an erased person, whose schedule is gone."""
+        looked: tuple[tuple[Plan, UUID | None], Look | EvaluationFailed] | None = None
         for _ in range(ATTEMPTS_MAX):
-            if await self.store.is_erased(job.owner_id):
-                return None
-            monitor = await load(self.store, MONITOR, job.monitor_id)
-            evaluation = await load(self.store, EVALUATION, job.evaluation_id)
-            if evaluation.state.outcome is not None or not _can_be_made(monitor.state, evaluation):
-                return None
+            briefing = await self.briefings.brief(job)
+            if briefing.is_erased:
+                self.monitors.forget(job.monitor_id)
+                return await self._let_go(job)
+            monitor = await self.monitors.at_least(job.monitor_id, briefing.monitor_version)
+            is_past = looked is None and job.lane is Lane.SCHEDULED and briefing.due_at != job.due_at
+            if briefing.is_done or is_past or not _can_be_made(monitor.state, briefing):
+                return await self._let_go(job)
             if monitor.state.status is Status.ARCHIVED:
-                return await self._refuse(job, monitor.state, evaluation.version)
-            plan = monitor.state.current_plan
-            if looked is None or looked[0] != plan:  # who lost a race need not bother the source again
-                looked = plan, await self._attempt(job, monitor.state)
+                return await self._refuse(job, monitor.state, briefing.version)
+            # Who lost a race need not bother the source again; but what was seen before a later look was recorded is older
+            # than that, and would take its change back.
+            of = monitor.state.current_plan, briefing.previous.evaluation_id
+            if looked is None or looked[0] != of:
+                looked = of, await self.sight.look(job, monitor.state)
             try:
-                return await self._decide(job, monitor, evaluation.version, looked[1])
+                return await self._decide(job, monitor, briefing, looked[1])
             except ConcurrentAppend:
                 continue
         raise ConcurrentAppend
 
-    async def _attempt(self, job: EvaluationJob, monitor: Monitor) -> Look | EvaluationFailed:
-        """A look at the sources. Whatever goes wrong is an outcome to be recorded: a job that raises would come back for
-        ever and nobody would know why."""
-        started_at = self.now()
-        try:
-            async with asyncio.timeout(EVALUATION_SECONDS_MAX):
-                look = await self.looker.look(job.monitor_id, monitor.current_plan, started_at=started_at)
-        except TimeoutError:
-            message = f"the sources could not be read within {EVALUATION_SECONDS_MAX:.0f} s"
-            return self._failed(job, monitor, code="SOURCE_SLOW", message=message, evidence=(), started_at=started_at)
-        except Exception as error:
-            log.exception("evaluation failed by a defect", monitor_id=str(job.monitor_id))
-            message = (
-                f"Vigil could not read this evidence ({type(error).__name__}); the log of the installation says more"
-            )
-            return self._failed(job, monitor, code="INTERNAL", message=message, evidence=(), started_at=started_at)
-        failure = look.failure
-        if failure is None:
-            return look
-        return self._failed(
-            job,
-            monitor,
-            code=f"SOURCE_{failure.outcome.upper()}",
-            message=failure.message or f"{failure.url} could not be read ({failure.outcome})",
-            evidence=look.evidence,
-            started_at=started_at,
-        )
-
     async def _decide(
-        self, job: EvaluationJob, monitor: Loaded[Monitor], version: int, looked: Look | EvaluationFailed
+        self, job: EvaluationJob, monitor: Loaded[Monitor], briefing: Briefing, looked: Look | EvaluationFailed
     ) -> None:
         """What the look means for the monitor as it is now, recorded."""
         state = monitor.state
-        plan, previous = state.current_plan, await self._previous(job, state.plan_revision)
+        plan, previous = state.current_plan, briefing.previous.on(state)
         if isinstance(looked, EvaluationFailed):
-            await self._record(job, monitor, version, [looked], [], previous, ())
+            failed = in_a_row(state, briefing.previous, looked)
+            failing = after_failure(state, failed, evaluation_id=job.evaluation_id, failing_after=self.failing_after)
+            await self._record(job, monitor, briefing, [], failed, failing)
             return
-        judgement = await self.judge.judge(job.monitor_id, plan, looked.facts, now=looked.started_at)
+        if plan.kind is Kind.HISTORICAL_CHANGE and not briefing.is_shown:
+            await self._wait_until_shown(job, briefing)
+        judgement = await self._judge(job, state, previous, looked)
         streak = streak_after(previous, judgement.verdict)
         now = self.now()
-        monitor_events = conclude(
-            state, verdict=judgement.verdict, streak=streak, evaluation_id=job.evaluation_id, now=now
-        )
+        monitor_events = [
+            *after_verdict(state, evaluation_id=job.evaluation_id, now=now),
+            *conclude(state, verdict=judgement.verdict, streak=streak, evaluation_id=job.evaluation_id, now=now),
+        ]
         changes = [event for event in monitor_events if isinstance(event, StateChanged)]
         facts = [FactExtracted(monitor_id=job.monitor_id, fact=fact) for fact in looked.facts.values()]
         completed = EvaluationCompleted(
@@ -139,21 +123,46 @@ class Evaluator:
             verdict=judgement.verdict,
             state_before=state.state,
             state_after=changes[-1].to_state if changes else state.state,
-            condition=plan.condition,
+            condition=judgement.condition,
             inputs=judgement.inputs,
             streak=streak,
             reason=judgement.reason,
+            held_since=judgement.held_since,
             evidence=looked.evidence,
             provider=PROVIDER,
-            duration_ms=_milliseconds(now - looked.started_at),
+            duration_ms=milliseconds(now - looked.started_at),
             started_at=looked.started_at,
             completed_at=now,
         )
-        await self._record(job, monitor, version, [*facts, completed], monitor_events, previous, looked.answers)
+        await self._record(job, monitor, briefing, facts, completed, monitor_events, looked)
+
+    async def _judge(self, job: EvaluationJob, monitor: Monitor, previous: Previous, look: Look) -> Judgement:
+        """The verdict, once it is decided whether the change before it fires a trigger, if that matters."""
+        plan, rest, waited = monitor.current_plan, CATCH_UP_REST_SECONDS, 0.0
+        while waited < CATCH_UP_SECONDS_MAX:
+            with suppress(FiringsBehind):
+                return await self.judge.judge(
+                    job.monitor_id,
+                    plan,
+                    look.facts,
+                    now=look.started_at,
+                    state=monitor.state,
+                    previous=previous,
+                    read_since=monitor.read_since,
+                )
+            await asyncio.sleep(rest)
+            waited, rest = waited + rest, min(rest * 2, CATCH_UP_REST_SECONDS_MAX)
+        raise HistoryBehind(self.now() + BEHIND_REST, is_attempt=False)
+
+    async def _let_go(self, job: EvaluationJob) -> None:
+        """There is nothing to do. A request that stayed would be handed out for ever, and its monitor's slots wait for it."""
+        if job.lane is Lane.ASKED:
+            context = Metadata(correlation_id=job.evaluation_id, actor="evaluator")
+            await self.store.append([], metadata=context, companions=[DropRequest(job.evaluation_id)])
 
     async def _refuse(self, job: EvaluationJob, monitor: Monitor, version: int) -> None:
         """Somebody asked for this evaluation, and then the monitor was deleted."""
-        failed = self._failed(
+        failed = self.sight.failed(
             job,
             monitor,
             code="MONITOR_DELETED",
@@ -169,15 +178,18 @@ class Evaluator:
         self,
         job: EvaluationJob,
         monitor: Loaded[Monitor],
-        version: int,
-        events: Sequence[EvaluationEvent],
+        briefing: Briefing,
+        facts: Sequence[FactExtracted],
+        outcome: EvaluationCompleted | EvaluationFailed,
         monitor_events: Sequence[MonitorEvent],
-        previous: Previous,
-        answers: Sequence[tuple[Source, Document]],
+        look: Look | None = None,
     ) -> None:
         batch = [
             NewEvents(
-                stream_id=job.evaluation_id, owner_id=job.owner_id, expected_version=version, events=tuple(events)
+                stream_id=job.evaluation_id,
+                owner_id=job.owner_id,
+                expected_version=briefing.version,
+                events=(*facts, outcome),
             )
         ]
         if monitor_events:
@@ -189,67 +201,48 @@ class Evaluator:
                     events=tuple(monitor_events),
                 )
             )
-        next_due_at = next_slot(monitor.state.current_plan.schedule, due_at=job.due_at, now=self.now())
-        read = [(source, document) for source, document in answers if document.outcome is FetchOutcome.OK]
-        # In one order for everybody: two evaluations that keep the same two pages must not wait for each other.
-        companions: list[Companion] = [
-            KeepEvidence(job.monitor_id, source.url, document)
-            for source, document in sorted(read, key=lambda answer: answer[1].hash or "")
-        ]
-        companions.append(
-            CloseEvaluation(job.monitor_id, job.evaluation_id, previous.evaluation_id, job.due_at, next_due_at)
+        schedule = monitor.state.current_plan.schedule
+        next_due_at = next_slot(schedule, due_at=job.due_at, now=self.now())
+        close = CloseEvaluation(
+            job.monitor_id,
+            job.evaluation_id,
+            briefing.previous.evaluation_id,
+            previous_after(briefing.previous, outcome, job.evaluation_id),
+            job.due_at,
+            next_due_at,
+            next_due_at + spread(schedule, job.monitor_id),
         )
+        read = () if look is None else zip(look.answers, look.readings, strict=True)
+        kept = [
+            KeepEvidence(job.monitor_id, source.url, document, reading)
+            for (source, document), reading in read
+            if document.outcome is FetchOutcome.OK and isinstance(source, HttpSource | FeedSource)
+        ]
         context = Metadata(correlation_id=job.evaluation_id, actor="evaluator")
         reached(CrashPoint.EVALUATOR_BEFORE_APPEND)
-        await self.store.append(batch, metadata=context, companions=companions)
+        await self.store.append(batch, metadata=context, companions=[close, *kept])
+        self.monitors.went_on(job.monitor_id, monitor, monitor_events)
 
-    async def _previous(self, job: EvaluationJob, plan_revision: int) -> Previous:
-        """What came before, once it can be read: comparing with stale history could miss a change or make one up."""
+    async def _wait_until_shown(self, job: EvaluationJob, briefing: Briefing) -> None:
+        """Wait until the read tables show the last evaluation."""
         rest, waited = CATCH_UP_REST_SECONDS, 0.0
         while waited < CATCH_UP_SECONDS_MAX:
-            previous = await self.history.previous(job.monitor_id, plan_revision=plan_revision)
-            if previous is not None:
-                return previous
-            if (await load(self.store, EVALUATION, job.evaluation_id)).state.outcome is not None:
-                raise ConcurrentAppend  # what is waited for is this very evaluation, done by somebody else meanwhile
+            now = await self.briefings.brief(job)
+            if now.is_done or now.previous != briefing.previous:
+                raise ConcurrentAppend  # somebody else evaluated meanwhile
+            if now.is_shown:
+                return
             await asyncio.sleep(rest)
             waited, rest = waited + rest, min(rest * 2, CATCH_UP_REST_SECONDS_MAX)
-        raise HistoryBehind
-
-    def _failed(
-        self,
-        job: EvaluationJob,
-        monitor: Monitor,
-        *,
-        code: str,
-        message: str,
-        evidence: tuple[Evidence, ...],
-        started_at: datetime,
-    ) -> EvaluationFailed:
-        now = self.now()
-        return EvaluationFailed(
-            monitor_id=job.monitor_id,
-            plan_revision=monitor.plan_revision,
-            due_at=job.due_at,
-            code=code,
-            message=message,
-            evidence=evidence,
-            duration_ms=_milliseconds(now - started_at),
-            started_at=started_at,
-            completed_at=now,
-        )
+        raise HistoryBehind(self.now() + BEHIND_REST, is_attempt=False)
 
 
-def _can_be_made(monitor: Monitor, evaluation: Loaded[Evaluation]) -> bool:
+def _can_be_made(monitor: Monitor, briefing: Briefing) -> bool:
     """A paused or deleted monitor has no slots any more; what somebody asked for (version 1) is answered all the same."""
     match monitor.status:
         case Status.NEW:
             return False
         case Status.PAUSED | Status.ARCHIVED:
-            return evaluation.version > 0
-        case Status.ACTIVE:
+            return briefing.version > 0
+        case Status.ACTIVE | Status.FAILING:
             return True
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return int(duration.total_seconds() * 1000)

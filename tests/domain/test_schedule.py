@@ -1,14 +1,15 @@
 """When a monitor is due: intervals that keep their phase, and wall clocks that jump."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.errors import InvalidInput
-from domain.schedule import Cron, Every, NeverDue, Schedule, check_schedule, next_due, next_slot, timezones
+from domain.schedule import Cron, Every, NeverDue, Schedule, check_schedule, next_due, next_slot, spread, timezones
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
 NOW = datetime(2026, 1, 1, 12, 30, 15, tzinfo=UTC)
@@ -258,3 +259,37 @@ def test_any_text_as_a_cron_line_is_either_refused_or_due_ever_after(line: str) 
 def test_the_time_zones_are_read_from_disk_once() -> None:
     assert timezones() is timezones()
     assert "Europe/Berlin" in timezones()
+
+
+# Spread
+
+lines = st.sampled_from(["* * * * *", "0 8 * * 1-5", "30 2 * * *", "*/7 * * * *", "0 0 1 * *", "15,45 */3 * * *"])
+schedules = st.builds(Every, seconds=st.integers(60, 90_000)) | st.builds(
+    Cron, line=lines, timezone=st.sampled_from(["UTC", BERLIN, NEW_YORK, LORD_HOWE])
+)
+lateness = st.lists(st.integers(0, 59_999), min_size=50, max_size=50)
+
+
+@given(schedule=schedules, monitor_id=st.uuids(), due_at=moments, late_ms=lateness)
+@settings(max_examples=30, deadline=None)
+def test_a_monitor_is_handed_out_a_little_after_each_slot_and_its_slots_do_not_drift(
+    schedule: Schedule, monitor_id: UUID, due_at: datetime, late_ms: list[int]
+) -> None:
+    first, apart = next_due(schedule, after=due_at), spread(schedule, monitor_id)
+    assert timedelta() <= apart < timedelta(seconds=5)
+    if isinstance(schedule, Every):
+        assert apart == timedelta()
+    slot = expected = first
+    for late in late_ms:
+        assert spread(schedule, monitor_id) == apart
+        slot = next_slot(schedule, due_at=slot, now=slot + apart + timedelta(milliseconds=late % 50_000))
+        expected = next_due(schedule, after=expected)
+        assert slot == expected
+
+
+@given(st.lists(st.uuids(version=4), min_size=200, max_size=200, unique=True))
+@settings(max_examples=5)
+def test_monitors_of_one_cron_line_are_spread_over_the_seconds(monitors: list[UUID]) -> None:
+    seconds = [spread(Cron(line="0 8 * * *"), monitor_id) // timedelta(seconds=1) for monitor_id in monitors]
+    assert min(seconds) >= 0
+    assert max(seconds) < 5

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from adapters.postgres_append_groups import APPEND_GROUP
+from adapters.postgres_append_groups import APPEND_GROUP, GROUPS_AT_ONCE, AppendGroups, Row
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_pool import Pool, open_pool
 from commands.event_store import ConcurrentAppend
@@ -51,6 +52,37 @@ async def test_appends_that_wait_together_are_committed_together_and_all_stored(
     assert sum(written) == 300
     assert len(written) < 30
     assert [len(await store.load(s)) for s in streams[:10]] == [1] * 10
+
+
+class Held(AppendGroups):
+    """Writes nothing, and that only when it is let."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self.let = asyncio.Event()
+
+    async def _stored(self, rows: Sequence[Row], *, in_a_hurry: bool) -> set[UUID]:
+        await self.let.wait()
+        return {row["event_id"] for row in rows}
+
+
+async def test_who_appends_in_the_turn_in_which_all_others_are_done_is_written_too(pool: Pool) -> None:
+    groups = Held(pool)
+    tasks = []
+    for _ in range(GROUPS_AT_ONCE):
+        tasks.append(asyncio.create_task(groups.append({"event_id": uuid7()})))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    async def late() -> None:
+        await groups.let.wait()
+        await groups.append({"event_id": uuid7()})
+
+    tasks.append(asyncio.create_task(late()))
+    await asyncio.sleep(0)
+    groups.let.set()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*tasks)
 
 
 @given(

@@ -12,10 +12,10 @@ async def test_of_a_lost_request_and_one_that_waits_one_is_handed_out(world: Wor
     owner = await world.person()
     monitor = await world.monitor(owner, plan(), due_at=AT + timedelta(days=1))
     await world.request(owner, monitor)
-    assert len(await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)) == 1
+    assert len(await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10)) == 1
     await world.request(owner, monitor)
     clock.at += LOST_AFTER + timedelta(milliseconds=1)
-    jobs = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+    jobs = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10)
     await world.schedule.give_back(jobs)
     assert len(jobs) == 1
 
@@ -23,5 +23,5 @@ async def test_of_a_lost_request_and_one_that_waits_one_is_handed_out(world: Wor
 async def test_claims_at_the_same_moment_hand_out_one_job_of_a_monitor(world: World, clock: Clock) -> None:
     owner = await world.person()
     await world.request(owner, await world.monitor(owner, plan()))
-    claims = (world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10) for _ in range(8))
+    claims = (world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10) for _ in range(8))
     assert [len(jobs) for jobs in await asyncio.gather(*claims) if jobs] == [1]

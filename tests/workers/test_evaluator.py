@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from uuid import UUID
 
@@ -14,25 +14,31 @@ from uuid_utils.compat import uuid7
 from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.fact_reader import FactReader
 from adapters.postgres_history import PostgresHistory
-from commands.event_store import ConcurrentAppend, DropSchedule, KeepSchedule
+from commands.event_store import ConcurrentAppend, DropSchedule, EventStore, KeepSchedule
 from commands.looking import PARSED_IN_PLACE_BYTES_MAX
-from domain.evaluation import EvaluationCompleted, EvaluationFailed, EvaluationJob, FactExtracted, Previous, Verdict
+from commands.streams import Loaded
+from domain.evaluation import EvaluationCompleted, EvaluationFailed, EvaluationJob, FactExtracted, Verdict
 from domain.evidence import Document, FetchOutcome
-from domain.fact import Fact, FactSpec, FactType, FactValue, Select
+from domain.fact import Fact, FactSpec, FactType, Select
 from domain.monitor import (
     ConditionMetAgain,
+    Monitor,
     MonitorDeleted,
     MonitorPaused,
     MonitorRenamed,
+    MonitorRestored,
     PlanRevised,
     State,
     StateChanged,
+    revise,
 )
-from domain.plan import Fires, Plan
+from domain.plan import Fires, Kind, Plan
+from domain.schedule import Every
 from domain.source import Source
 from tests.conftest import AT
 from tests.workers.world import EVERY_SECONDS, Clock, Page, World, plan, until
 from workers.evaluator import ATTEMPTS_MAX, CATCH_UP_SECONDS_MAX, Evaluator, HistoryBehind
+from workers.known_monitors import KnownMonitors
 
 
 class Watch:
@@ -151,6 +157,8 @@ async def test_a_missing_fact_never_changes_the_state(watch: Watch, page: Page, 
 class Doubting:
     """Reads as the real reader does, and is as certain as the page says."""
 
+    edition = "doubting"
+
     def read(self, facts: Sequence[FactSpec], source: Source, document: Document) -> dict[str, Fact]:
         certain = msgspec.json.decode(document.body).get("certain", 1.0)
         found = FactReader().read(facts, source, document)
@@ -200,6 +208,18 @@ async def test_a_source_that_does_not_answer_is_recorded_as_slow(
     assert await watch.state() is State.UNKNOWN
 
 
+async def test_an_evaluation_that_left_nothing_to_the_next_one_only_ends_the_row(
+    world: World, evaluator: Evaluator, page: Page
+) -> None:
+    watch = await watching(world, evaluator, plan(page.url))
+    await watch.look()
+    await world.execute(
+        "update schedule set last_evaluation_id = %s where monitor_id = %s", uuid7(), watch.monitor
+    )  # as a release did that knew of no row of what came before
+    assert (await watch.verdict()).streak == 1
+    assert (await watch.verdict()).streak == 2
+
+
 async def test_after_a_failure_the_row_goes_on(world: World, evaluator: Evaluator, page: Page) -> None:
     watch = await watching(world, evaluator, plan(page.url, confirmations=2))
     await watch.look()
@@ -220,6 +240,53 @@ async def test_an_answer_that_nothing_was_modified_is_judged_by_the_kept_evidenc
     assert [one.outcome for one in second.evidence] == ["not_modified"]
     assert [one.hash for one in second.evidence] == [one.hash for one in first.evidence]
     assert (second.verdict, second.inputs, second.streak) == (Verdict.MET, {"price": 150.0}, 2)
+
+
+class Counting:
+    """Reads as the reader does, and counts."""
+
+    def __init__(self) -> None:
+        self.times, self.edition = 0, "one"
+
+    def read(self, facts: Sequence[FactSpec], source: Source, document: Document) -> dict[str, Fact]:
+        self.times += 1
+        return FactReader().read(facts, source, document)
+
+
+async def test_content_that_stays_is_read_once_by_readers_of_one_edition(
+    world: World, fetcher: AiohttpFetcher, page: Page
+) -> None:
+    page.content, page.etag = {"price": 150.0}, '"one"'
+    reading = Counting()
+    watch = await watching(world, world.evaluator(fetcher, reading=reading), plan(page.url))
+    verdicts = [await watch.verdict() for _ in range(3)]
+    assert reading.times == 1
+    assert [one.inputs for one in verdicts] == [{"price": 150.0}] * 3
+    facts = [one.fact for one in await world.all(FactExtracted)]
+    assert [fact.observed_at for fact in facts] == [one.evidence[0].fetched_at for one in verdicts]
+    assert len({(fact.value, fact.quote, fact.evidence_hash) for fact in facts}) == 1
+    world.clock.move(30 * 24 * 3600)
+    await watch.verdict()
+    assert reading.times == 1
+    reading.edition = "two"
+    for _ in range(2):
+        assert (await watch.verdict()).inputs == {"price": 150.0}
+    assert reading.times == 2
+
+
+async def test_content_that_stays_is_read_again_when_something_else_is_wanted_of_it(
+    world: World, fetcher: AiohttpFetcher, page: Page
+) -> None:
+    page.content, page.etag = {"price": 150.0, "old": 250.0}, '"one"'
+    reading = Counting()
+    watch = await watching(world, world.evaluator(fetcher, reading=reading), plan(page.url))
+    await watch.look()
+    old = FactSpec(name="price", type=FactType.NUMBER, select=Select(jsonpath="$.old"))
+    revised = PlanRevised(prompt="Another", plan=plan(page.url, facts=(old,)), state_reset=True, revised_at=AT)
+    await world.append(watch.owner, watch.monitor, revised)
+    assert [(await watch.verdict()).inputs for _ in range(2)] == [{"price": 250.0}] * 2
+    assert reading.times == 2
+    assert [headers.get("If-None-Match") for headers in page.seen] == [None, '"one"', '"one"']
 
 
 async def test_a_page_that_was_modified_after_all_is_read_anew(watch: Watch, page: Page) -> None:
@@ -260,6 +327,7 @@ async def test_each_monitor_remembers_what_its_source_called_the_same_bytes(
         remembered = (await history.memory(monitor))[one.url]
         answer = Document(url=one.url, outcome=FetchOutcome.NOT_MODIFIED, fetched_at=AT)
         kept = await history.evidence(answer, remembered)
+        assert kept is not None
         assert kept.hash == remembered.evidence_hash
         found.append((kept.body, kept.content_type, kept.charset))
     assert found == [(b'{"price": 150.0}', "application/json", None), (b'{"price": 150.0}', "text/plain", "iso-8859-1")]
@@ -306,8 +374,29 @@ async def test_two_jobs_of_one_monitor_at_once_follow_one_another(watch: Watch, 
         await watch.world.project()
         await asyncio.sleep(0.001)
     await both
-    assert len(page.seen) == 3  # the loser decides again with what it has seen
+    assert len(page.seen) == 4  # the loser looks again: what it has seen may be older than what was recorded
     assert sorted(one.streak for one in await watch.world.all(EvaluationCompleted)) == [1, 2, 3]
+
+
+async def test_what_was_seen_before_a_look_that_is_recorded_already_changes_nothing(
+    world: World, evaluator: Evaluator, page: Page
+) -> None:
+    watch = await watching(world, evaluator, plan(page.url))
+    await watch.look()
+    slow, asked = await watch.job(), await world.request(watch.owner, watch.monitor)
+
+    async def fall() -> None:
+        page.content = {"price": 150.0}
+
+    async def be_overtaken() -> None:  # this answer was made before the price fell, and arrives after that was recorded
+        page.on_request = fall
+        await evaluator.evaluate(asked)
+        page.content = {"price": 250.0}
+
+    page.on_request = be_overtaken
+    await evaluator.evaluate(slow)
+    assert [(await world.verdict(job)).inputs for job in (asked, slow)] == [{"price": 150.0}] * 2
+    assert [one.to_state for one in await watch.changes()] == [State.INACTIVE, State.ACTIVE]
 
 
 async def test_a_plan_revised_in_the_middle_is_the_one_that_decides(watch: Watch, page: Page, clock: Clock) -> None:
@@ -338,6 +427,58 @@ async def test_verdicts_on_an_older_plan_do_not_confirm(world: World, evaluator:
     event = PlanRevised(prompt="Under 190", plan=revised, state_reset=False, revised_at=AT)
     await world.append(watch.owner, watch.monitor, event)
     assert (await watch.verdict()).streak == 1
+    assert await watch.state() is State.INACTIVE
+
+
+@pytest.mark.parametrize(
+    ("condition", "states"),
+    [
+        ('price < 200 && held_for("PT4M")', [State.INACTIVE, State.ACTIVE]),
+        ('price < 190 && held_for("PT4M")', [State.INACTIVE, State.ACTIVE, State.INACTIVE]),
+    ],
+)
+async def test_what_has_held_goes_on_holding_while_a_revised_plan_asks_the_same(
+    world: World,
+    evaluator: Evaluator,
+    page: Page,
+    condition: str,
+    states: list[State],
+) -> None:
+    page.content = {"price": 150.0}
+    watch = await watching(world, evaluator, plan(page.url, condition='price < 200 && held_for("PT4M")'))
+    await watch.look()
+    await watch.look()
+    assert await watch.state() is State.ACTIVE
+    revised = plan(page.url, condition=condition, schedule=Every(seconds=60))
+    await world.append(
+        watch.owner,
+        watch.monitor,
+        *revise(await world.state(watch.monitor), prompt="More often", plan=revised, now=AT),
+    )
+    await watch.look()
+    assert [one.to_state for one in await watch.changes()] == states
+
+
+async def test_what_has_held_goes_on_holding_when_a_monitor_is_restored(
+    world: World, evaluator: Evaluator, page: Page
+) -> None:
+    page.content = {"price": 150.0}
+    of = plan(page.url, condition='price < 200 && held_for("PT4M")')
+    watch = await watching(world, evaluator, of)
+    await watch.look()
+    await watch.look()
+    gone, back = (
+        [DropSchedule(watch.monitor)],
+        KeepSchedule(watch.monitor, watch.owner, of.schedule, active=True, due_at=world.clock()),
+    )
+    await world.append(watch.owner, watch.monitor, MonitorDeleted(deleted_at=AT), companions=gone)
+    await world.append(watch.owner, watch.monitor, MonitorRestored(restored_at=AT), companions=[back])
+    for _ in range(2):
+        await watch.look()
+    assert await watch.state() is State.ACTIVE
+    assert len(await watch.changes()) == 2
+    page.content = {"price": 250.0}
+    await watch.look()
     assert await watch.state() is State.INACTIVE
 
 
@@ -379,23 +520,38 @@ async def test_a_condition_that_fires_each_time_says_so_each_time(
     assert [str(one.to_state) for one in await watch.changes()] == ["active", "inactive", "active"]
 
 
-async def test_history_that_lags_is_waited_for_after_the_look(watch: Watch, page: Page) -> None:
-    await watch.evaluator.evaluate(await watch.job())
+@pytest.fixture
+async def comparing(world: World, evaluator: Evaluator, page: Page) -> Watch:
+    """A condition that compares with what was seen before."""
+    of = plan(page.url, condition="changed(price)", kind=Kind.HISTORICAL_CHANGE)
+    return await watching(world, evaluator, of)
+
+
+async def test_a_condition_over_the_present_alone_waits_for_no_read_table(watch: Watch) -> None:
+    jobs = []
+    for _ in range(3):
+        jobs.append(await watch.job())
+        await watch.evaluator.evaluate(jobs[-1])
+    assert [(await watch.world.verdict(job)).streak for job in jobs] == [1, 2, 3]
+
+
+async def test_history_that_lags_is_waited_for_after_the_look(comparing: Watch, page: Page) -> None:
+    await comparing.evaluator.evaluate(await comparing.job())
     page.content = {"price": 150.0}
-    job = await watch.job()
-    waiting = asyncio.create_task(watch.evaluator.evaluate(job))
+    job = await comparing.job()
+    waiting = asyncio.create_task(comparing.evaluator.evaluate(job))
     await until(lambda: len(page.seen) == 2)
     await asyncio.sleep(0.02)
-    assert await watch.world.outcome(job) is None
+    assert await comparing.world.outcome(job) is None
     assert not waiting.done()
-    await watch.world.project()
+    await comparing.world.project()
     await waiting
     assert len(page.seen) == 2
-    assert (await watch.world.verdict(job)).state_before is State.INACTIVE
+    assert (await comparing.world.verdict(job)).state_before is State.INACTIVE
 
 
 async def test_history_that_lags_is_asked_for_less_and_less_often(
-    watch: Watch, page: Page, monkeypatch: pytest.MonkeyPatch
+    comparing: Watch, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rests: list[float] = []
 
@@ -403,29 +559,31 @@ async def test_history_that_lags_is_asked_for_less_and_less_often(
         rests.append(seconds)
 
     monkeypatch.setattr("workers.evaluator.asyncio", SimpleNamespace(sleep=restless, timeout=asyncio.timeout))
-    await watch.evaluator.evaluate(await watch.job())
+    await comparing.evaluator.evaluate(await comparing.job())
     with pytest.raises(HistoryBehind):
-        await watch.evaluator.evaluate(await watch.job())
+        await comparing.evaluator.evaluate(await comparing.job())
     assert rests[:8] == [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.25, 0.25]
     assert set(rests[8:]) == {0.25}
     assert sum(rests[:-1]) < CATCH_UP_SECONDS_MAX <= sum(rests)
     assert len(page.seen) == 2
 
 
-async def test_history_that_never_comes_leaves_the_job_undone(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_history_that_never_comes_leaves_the_job_undone(
+    comparing: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("workers.evaluator.CATCH_UP_SECONDS_MAX", 0.01)
-    await watch.evaluator.evaluate(await watch.job())
-    job = await watch.job()
+    await comparing.evaluator.evaluate(await comparing.job())
+    job = await comparing.job()
     with pytest.raises(HistoryBehind):
-        await watch.evaluator.evaluate(job)
-    assert await watch.world.outcome(job) is None
-    assert await watch.world.due_at(watch.monitor) == job.due_at
+        await comparing.evaluator.evaluate(job)
+    assert await comparing.world.outcome(job) is None
+    assert await comparing.world.due_at(comparing.monitor) == job.due_at
 
 
 async def test_a_look_that_takes_too_long_is_recorded_as_slow_and_closes_the_slot(
     watch: Watch, page: Page, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.evaluator.EVALUATION_SECONDS_MAX", 0.02)
+    monkeypatch.setattr("workers.sight.EVALUATION_SECONDS_MAX", 0.02)
     page.hold = asyncio.Event()
     job = await handed_out(watch)
     await watch.evaluator.evaluate(job)
@@ -441,6 +599,8 @@ async def test_a_look_that_takes_too_long_is_recorded_as_slow_and_closes_the_slo
 
 class Broken:
     """Reads nothing, for a reason that no source can have."""
+
+    edition = "broken"
 
     def __init__(self, error: Exception) -> None:
         self.error: Exception | None = error
@@ -498,7 +658,7 @@ async def test_a_worker_that_is_stopped_in_the_middle_of_a_look_records_nothing(
 async def handed_out(watch: Watch) -> EvaluationJob:
     """The present slot, claimed as the scheduler does."""
     job = await watch.job()
-    assert await watch.world.schedule.claim(now=watch.world.clock(), lost_after=timedelta(45), limit=10) == [job]
+    assert await watch.world.schedule.claim(now=watch.world.clock(), lost_after=timedelta(45), slots_max=10) == [job]
     return job
 
 
@@ -506,28 +666,22 @@ async def the_slot_is_closed(watch: Watch, job: EvaluationJob) -> None:
     """The next slot follows, and nobody holds it yet."""
     next_due_at = job.due_at + timedelta(seconds=EVERY_SECONDS)
     assert await watch.world.due_at(watch.monitor) == next_due_at
-    [following] = await watch.world.schedule.claim(now=next_due_at, lost_after=timedelta(45), limit=10)
+    [following] = await watch.world.schedule.claim(now=next_due_at, lost_after=timedelta(45), slots_max=10)
     assert following.due_at == next_due_at
 
 
-@dataclass
-class Overtaken:
-    """The real history; each time it is asked what came before, somebody else does something first."""
+class Overtaken(KnownMonitors):
+    """The monitors as they are; each time one is asked for, somebody changes it before that is of use."""
 
-    history: PostgresHistory
-    overtake: Callable[[int], Awaitable[None]]
-    asked: int = 0
+    def __init__(self, store: EventStore, overtake: Callable[[int], Awaitable[None]]) -> None:
+        super().__init__(store)
+        self.overtake, self.asked = overtake, 0
 
-    async def previous(self, monitor_id: UUID, *, plan_revision: int) -> Previous | None:
+    async def at_least(self, monitor_id: UUID, version: int) -> Loaded[Monitor]:
         self.asked += 1
-        found = await self.history.previous(monitor_id, plan_revision=plan_revision)
+        found = await super().at_least(monitor_id, version)
         await self.overtake(self.asked)
         return found
-
-    async def series(
-        self, monitor_id: UUID, fact: str, *, since: datetime | None, confidence_min: float
-    ) -> list[tuple[datetime, FactValue]]:
-        return await self.history.series(monitor_id, fact, since=since, confidence_min=confidence_min)
 
 
 async def test_an_evaluator_that_lost_a_race_decides_again_with_the_same_look(
@@ -537,16 +691,17 @@ async def test_an_evaluator_that_lost_a_race_decides_again_with_the_same_look(
 
     async def overtake(asked: int) -> None:
         if asked == 1:
-            page.content = {"price": 250.0}
-            clock.move(3)
             await watch.world.append(watch.owner, watch.monitor, MonitorRenamed(name="Pot", renamed_at=AT))
+            return
+        page.content = {"price": 250.0}
+        clock.move(3)
 
-    history = Overtaken(PostgresHistory(watch.world.pool), overtake)
+    monitors = Overtaken(watch.world.store, overtake)
     job = await watch.job()
     began = clock()
-    await replace(watch.evaluator, history=history).evaluate(job)
+    await replace(watch.evaluator, monitors=monitors).evaluate(job)
     completed = await watch.world.verdict(job)
-    assert (len(page.seen), history.asked) == (1, 2)
+    assert (len(page.seen), monitors.asked) == (1, 2)
     assert (completed.verdict, completed.inputs) == (Verdict.MET, {"price": 150.0})
     assert (completed.started_at, completed.duration_ms) == (began, 3000)
     assert len(await watch.world.all(FactExtracted)) == 1
@@ -558,11 +713,11 @@ async def test_an_evaluator_that_always_loses_gives_up_and_records_nothing(watch
         renamed = MonitorRenamed(name=f"Kettle {asked}", renamed_at=AT)
         await watch.world.append(watch.owner, watch.monitor, renamed)
 
-    history = Overtaken(PostgresHistory(watch.world.pool), overtake)
+    monitors = Overtaken(watch.world.store, overtake)
     job = await watch.job()
     with pytest.raises(ConcurrentAppend):
-        await replace(watch.evaluator, history=history).evaluate(job)
-    assert (len(page.seen), history.asked) == (1, ATTEMPTS_MAX)
+        await replace(watch.evaluator, monitors=monitors).evaluate(job)
+    assert (len(page.seen), monitors.asked) == (1, ATTEMPTS_MAX)
     assert await watch.world.outcome(job) is None
     assert await watch.world.due_at(watch.monitor) == job.due_at
 
@@ -697,7 +852,7 @@ async def test_an_evaluation_that_was_asked_for_leaves_the_schedule_alone(watch:
     await watch.evaluator.evaluate(asked)
     assert (await watch.world.verdict(asked)).verdict is Verdict.NOT_MET
     assert await watch.world.due_at(watch.monitor) == before
-    later = await watch.world.schedule.claim(now=clock(), lost_after=timedelta(seconds=45), limit=10)
+    later = await watch.world.schedule.claim(now=clock(), lost_after=timedelta(seconds=45), slots_max=10)
     assert [job.evaluation_id for job in later] == [(await watch.world.slot(watch.owner, watch.monitor)).evaluation_id]
 
 

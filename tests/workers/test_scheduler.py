@@ -22,11 +22,11 @@ from commands.http.caller import Caller
 from commands.monitors import MonitorCommands
 from commands.plan_compiler import PlanCompiler
 from commands.shell import Shell, Written
-from domain.evaluation import Evaluation, EvaluationCompleted, EvaluationJob, EvaluationRequested
+from domain.evaluation import Evaluation, EvaluationCompleted, EvaluationJob, EvaluationRequested, Lane
 from domain.monitor import MonitorPaused, MonitorResumed
 from domain.schedule import Cron
 from tests.conftest import AT
-from tests.workers.world import CONDITIONS, EVERY_SECONDS, Clock, Page, RestlessStop, World, plan
+from tests.workers.world import CONDITIONS, EVERY_SECONDS, Clock, Page, RestlessStop, Ticks, World, plan
 from workers.scheduler import LOST_AFTER, REST_SECONDS, Scheduler
 
 
@@ -35,13 +35,18 @@ async def queue(client: redis.Redis) -> RedisJobs:
     """A queue that is known not to be lost."""
     opened = RedisJobs(client, namespace="t", consumer="test")
     assert await opened.was_lost()
-    assert await opened.take(1, block_ms=1) == []  # makes the group
+    for lane in Lane:
+        assert await opened.of(lane).take(1, block_ms=1) == []  # makes the group
     return opened
+
+
+def scheduler_of(world: World, queue: RedisJobs) -> Scheduler:
+    return Scheduler(world.schedule, queue, holder="test", now=world.clock, monotonic=Ticks())
 
 
 @pytest.fixture
 def scheduler(world: World, queue: RedisJobs, clock: Clock) -> Scheduler:
-    return Scheduler(world.schedule, queue, now=clock)
+    return scheduler_of(world, queue)
 
 
 @pytest.fixture
@@ -56,7 +61,8 @@ async def full_redis(client: redis.Redis, redis_url: str) -> AsyncIterator[redis
 
 
 async def queued(queue: RedisJobs) -> list[EvaluationJob]:
-    return [job for _, job in await queue.take(1000, block_ms=1)]
+    """What was asked for, then what is scheduled."""
+    return [job for lane in (queue.of(Lane.ASKED), queue) for _, job in await lane.take(1000, block_ms=1)]
 
 
 async def test_what_is_due_is_handed_out_once(world: World, scheduler: Scheduler, queue: RedisJobs) -> None:
@@ -84,7 +90,7 @@ async def test_of_many_schedulers_at_the_same_moment_one_hands_out_each_job(
     owner = await world.person()
     monitors = [await world.monitor(owner, plan()) for _ in range(30)]
     asked = [await world.request(owner, await resting(world, owner)) for _ in range(10)]
-    schedulers = [Scheduler(world.schedule, queue, now=clock) for _ in range(6)]
+    schedulers = [scheduler_of(world, queue) for _ in range(6)]
     for _ in range(6):
         await asyncio.gather(*(one.step() for one in schedulers))
     counts = Counter(job.evaluation_id for job in await queued(queue))
@@ -108,7 +114,7 @@ async def test_what_another_scheduler_is_just_claiming_is_passed_over(world: Wor
             "select from evaluation_request where evaluation_id = %s for update", (taken.evaluation_id,)
         )
         async with asyncio.timeout(5):
-            jobs = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+            jobs = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10)
     assert jobs == [asked, await world.slot(owner, free)]
 
 
@@ -150,7 +156,7 @@ async def test_the_slot_of_a_monitor_waits_until_what_was_asked_for_is_done(
     assert await queued(queue) == [await world.slot(owner, monitor)]
 
 
-async def test_what_was_asked_for_waits_until_the_slot_of_its_monitor_is_done(
+async def test_what_was_asked_for_does_not_wait_for_a_slot_of_its_monitor_that_was_handed_out_before(
     world: World, scheduler: Scheduler, queue: RedisJobs, fetcher: AiohttpFetcher, page: Page
 ) -> None:
     owner = await world.person()
@@ -158,12 +164,12 @@ async def test_what_was_asked_for_waits_until_the_slot_of_its_monitor_is_done(
     await scheduler.step()
     [slot] = await queued(queue)
     asked = await world.request(owner, monitor)
-    other = await world.request(owner, await resting(world, owner))
-    await scheduler.step()
-    assert await queued(queue) == [other]  # only its own monitor is held up
-    await world.evaluator(fetcher).evaluate(slot)
     await scheduler.step()
     assert await queued(queue) == [asked]
+    await asyncio.gather(*(world.evaluator(fetcher).evaluate(job) for job in (slot, asked)))
+    await world.verdict(slot)
+    await world.verdict(asked)
+    assert await world.due_at(monitor) == slot.due_at + timedelta(seconds=EVERY_SECONDS)
 
 
 async def test_what_was_asked_for_again_waits_until_the_first_is_done(
@@ -182,21 +188,20 @@ async def test_what_was_asked_for_again_waits_until_the_first_is_done(
     assert await queued(queue) == [second]
 
 
-async def test_a_job_that_was_lost_no_longer_holds_up_the_others_of_its_monitor(
-    world: World, scheduler: Scheduler, queue: RedisJobs, clock: Clock
+async def test_what_was_asked_for_and_lost_is_handed_out_again_and_the_slot_of_its_monitor_after_it(
+    world: World, scheduler: Scheduler, queue: RedisJobs, clock: Clock, fetcher: AiohttpFetcher, page: Page
 ) -> None:
     owner = await world.person()
-    monitor = await world.monitor(owner, plan())
-    await scheduler.step()
-    [slot] = await queued(queue)
+    monitor = await world.monitor(owner, plan(page.url))
+    clock.move(1)
     asked = await world.request(owner, monitor)
-    clock.at += LOST_AFTER
+    for _ in range(2):
+        await scheduler.step()
+        assert await queued(queue) == [asked]
+        clock.at += LOST_AFTER
+    await world.evaluator(fetcher).evaluate(asked)
     await scheduler.step()
-    assert await queued(queue) == []
-    clock.move(0.001)
-    await scheduler.step()
-    assert await queued(queue) == [asked]
-    assert slot == await world.slot(owner, monitor)
+    assert await queued(queue) == [await world.slot(owner, monitor)]
 
 
 async def test_of_one_monitor_at_most_one_request_waits(world: World, clock: Clock) -> None:
@@ -209,7 +214,7 @@ async def test_of_one_monitor_at_most_one_request_waits(world: World, clock: Clo
     assert await world.streams_with(EvaluationRequested) == [first.evaluation_id]
     assert await world.store.find_waiting_request(monitor) == first.evaluation_id
     await world.request(owner, await resting(world, owner))
-    await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+    await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10)
     assert await world.store.find_waiting_request(monitor) is None
     second = await world.request(owner, monitor)
     assert await world.store.find_waiting_request(monitor) == second.evaluation_id
@@ -223,6 +228,7 @@ def commands(world: World, clock: Clock) -> MonitorCommands:
             classifier=RulesProvider(),
             conditions=CONDITIONS,
             sources=SourceRules(NetworkGuard([])),
+            signals=world.signals,
             interval_seconds_min=60,
             now=clock,
         ),
@@ -246,7 +252,7 @@ async def test_who_asks_while_a_request_waits_is_answered_with_that_one(
     assert {one.stream_id for one in [*at_once, later]} == {only}
     assert sorted(len(one.events) for one in at_once) == [0, 0, 0, 0, 1]
     assert (later.version, later.events) == (1, ())
-    [job] = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+    [job] = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10)
     assert job.evaluation_id == only
     assert (await evaluate()).stream_id != only  # what has begun may have looked already
 
@@ -255,12 +261,12 @@ async def test_what_is_given_back_leaves_one_request_of_a_monitor_waiting(world:
     owner = await world.person()
     monitor, due = await resting(world, owner), await world.monitor(owner, plan())
     first = await world.request(owner, monitor)
-    jobs = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+    jobs = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10)
     assert jobs == [first, await world.slot(owner, due)]
     second = await world.request(owner, monitor)
     await world.schedule.give_back(jobs)
     assert await world.store.find_waiting_request(monitor) == second.evaluation_id
-    again = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+    again = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10)
     assert again == [first, await world.slot(owner, due)]
 
 
@@ -268,11 +274,11 @@ async def test_when_all_is_given_back_one_request_of_a_monitor_waits(world: Worl
     owner = await world.person()
     monitor, due, other = await resting(world, owner), await world.monitor(owner, plan()), await resting(world, owner)
     first, alone = await world.request(owner, monitor), await world.request(owner, other)
-    assert len(await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)) == 3
+    assert len(await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10)) == 3
     second = await world.request(owner, monitor)
     await world.schedule.give_back_all()
     assert await world.store.find_waiting_request(monitor) == second.evaluation_id
-    again = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, limit=10)
+    again = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10)
     assert sorted(job.evaluation_id for job in again[:2]) == sorted([first.evaluation_id, alone.evaluation_id])
     assert again[2:] == [await world.slot(owner, due)]
 
@@ -303,7 +309,7 @@ async def test_while_redis_is_away_nothing_is_claimed(
     world: World, scheduler: Scheduler, queue: RedisJobs, no_redis: redis.Redis, clock: Clock
 ) -> None:
     await world.monitor(await world.person(), plan())
-    away = Scheduler(world.schedule, RedisJobs(no_redis, namespace="t", consumer="test"), now=clock)
+    away = scheduler_of(world, RedisJobs(no_redis, namespace="t", consumer="test"))
     with pytest.raises(OSError, match="redis"):
         await away.step()
     await scheduler.step()
@@ -316,8 +322,8 @@ async def test_what_could_not_be_queued_is_given_back(
     owner = await world.person()
     slot = await world.slot(owner, await world.monitor(owner, plan()))
     asked = await world.request(owner, await resting(world, owner))
-    refused = Scheduler(world.schedule, RedisJobs(full_redis, namespace="t", consumer="test"), now=clock)
-    with pytest.raises(OSError, match="permission"):
+    refused = scheduler_of(world, RedisJobs(full_redis, namespace="t", consumer="test"))
+    with pytest.raises(OSError, match="can't run this command"):
         await refused.step()
     assert await queued(queue) == []
     await scheduler.step()
@@ -346,7 +352,7 @@ async def test_a_slot_that_nobody_finished_is_handed_out_again_and_not_before_it
     await world.request(owner, await world.monitor(owner, plan()))
     await scheduler.step()
     first = await queued(queue)
-    clock.at += LOST_AFTER
+    clock.at += LOST_AFTER - timedelta(milliseconds=1)
     await scheduler.step()
     assert await queued(queue) == []
     clock.move(0.001)

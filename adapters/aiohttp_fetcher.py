@@ -9,31 +9,28 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import aiohttp
+import msgspec
 from aiohttp.abc import AbstractResolver
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
+from adapters.answer_freshness import fresh_until, worth_keeping
+from adapters.challenge_pages import asks_for_a_human
 from adapters.content_decoding import BodyDecoder, NotDecodable, TooLarge
+from adapters.host_pacing import HostPacing
 from adapters.network_guard import AddressRefused, GuardedResolver, NetworkGuard
 from adapters.request_headers import check_headers, without_secrets
 from domain.errors import InvalidInput
 from domain.evidence import Document, FetchOutcome, Validators
-from domain.source import FeedSource, HttpSource, Source
+from domain.source import FeedSource, HttpSource, WebSource
 
 REDIRECTS_MAX = 5
 VALIDATOR_CHARS_MAX = 1024
+_ASKS_FOR_A_HUMAN = "The server shows a page that asks for a human instead of its content."
 _PIECE_BYTES = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _READABLE = re.compile(
-    r"text/.+|.+\+(json|xml)|application/(json|xml|csv|x-ndjson|ndjson|yaml|javascript|vnd\.ms-excel|octet-stream)"
-)
-# Pages that bot protection serves with status 200, told by their title; only pages this small are looked at.
-_CHALLENGE_BYTES_MAX = 64 * 1024
-_CHALLENGE_TITLE = re.compile(
-    rb"<title[^>]*>\s*(just a moment\.\.\.|attention required! \| cloudflare|access denied|pardon our interruption|"
-    rb"robot check|are you a robot\??|bot verification|verifying you are human[^<]*|security check(point)?|"
-    rb"ddos-guard|human verification)\s*</title>",
-    re.IGNORECASE,
+    r"text/.+|.+\+(json|xml)|application/(json|xml|csv|x-ndjson|ndjson|yaml|javascript|vnd\.ms-excel|octet-stream|pdf)"
 )
 
 
@@ -51,13 +48,15 @@ class _Progress:
 
     url: str
     status: int | None = None
+    redirected: bool = False
 
 
 class AiohttpFetcher:
     """Fetches sources through one shared session whose connections go to checked addresses only.
 
     `deadline_seconds` bounds one fetch as a whole, redirects and body included; waiting for one of the
-    `connections_max` places is not counted. `body_bytes_max` bounds the body both as sent and as decoded.
+    `connections_max` places is not counted. `body_bytes_max` bounds the body both as sent and as decoded. With `pacing`
+    each request waits for its host's turn.
     """
 
     def __init__(
@@ -69,6 +68,7 @@ class AiohttpFetcher:
         deadline_seconds: float = 20,
         body_bytes_max: int = 5 * 1024 * 1024,
         connections_max: int = 100,
+        pacing: HostPacing | None = None,
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._guard = guard
@@ -77,14 +77,16 @@ class AiohttpFetcher:
         self._deadline_seconds = deadline_seconds
         self._body_bytes_max = body_bytes_max
         self._connections_max = connections_max
+        self._pacing = pacing
         self._resolver = resolver
         self._places = asyncio.Semaphore(connections_max)
         self._session: aiohttp.ClientSession | None = None
 
-    async def fetch(self, source: Source, known: Validators | None) -> Document:
+    async def fetch(self, source: WebSource, known: Validators | None) -> Document:
         """What `source` answers now; with `known` the answer may be `not_modified`.
 
-        Whatever a server does ends in a `Document` with an outcome and, unless it was read, a message for people.
+        Whatever a server does ends in a `Document` with an outcome and, unless it was read, a message for people. Raises
+        `Postponed` when a host on the way is not to be asked now.
         """
         progress = _Progress(source.url)
         try:
@@ -116,13 +118,15 @@ class AiohttpFetcher:
             await self._session.close()
             self._session = None
 
-    async def _follow(self, source: Source, known: Validators | None, progress: _Progress) -> Document:
+    async def _follow(self, source: WebSource, known: Validators | None, progress: _Progress) -> Document:
         own = dict(source.headers) if isinstance(source, HttpSource) else {}
         check_headers(own, "headers")
         self._guard.check_url(source.url)
         url = URL(source.url).with_fragment(None)
         for _ in range(REDIRECTS_MAX + 1):
             progress.url = str(url)
+            if self._pacing is not None:
+                await self._pacing.admit(url, own)
             headers = self._headers(source, own, known)
             async with self._opened().get(
                 url,
@@ -131,16 +135,21 @@ class AiohttpFetcher:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             ) as response:
                 progress.status = response.status
+                if self._pacing is not None:
+                    await self._pacing.heard(url, own, response.status, response.headers.get("Retry-After"))
                 if response.status not in _REDIRECTS or "Location" not in response.headers:
-                    return await self._read(response, known, progress)
+                    document = await self._read(response, known, progress)
+                    # Nobody says how long a redirect stays, nor what an answer to other headers would be.
+                    plainly = not own and not progress.redirected
+                    return document if plainly else msgspec.structs.replace(document, fresh_until=None)
                 target = _target(url, response.headers["Location"])
                 self._guard.check_url(target)
             if target.origin() != url.origin():
                 own = without_secrets(own)
-            url = target
+            url, progress.redirected = target, True
         raise _Ended(FetchOutcome.REFUSED, f"The server redirects more than {REDIRECTS_MAX} times.")
 
-    def _headers(self, source: Source, own: Mapping[str, str], known: Validators | None) -> dict[str, str]:
+    def _headers(self, source: WebSource, own: Mapping[str, str], known: Validators | None) -> dict[str, str]:
         feeds = "application/rss+xml, application/atom+xml, application/xml;q=0.9, text/xml;q=0.9, */*;q=0.5"
         headers = {
             "User-Agent": self._user_agent,
@@ -169,16 +178,19 @@ class AiohttpFetcher:
                 status=304,
                 validators=kept,
                 fetched_at=self._now(),
+                fresh_until=fresh_until(response.headers, now=self._now()),
             )
+        if asks_for_a_human(response.headers, await self._told_with_failure(response)):
+            raise _Ended(FetchOutcome.BLOCKED, _ASKS_FOR_A_HUMAN)
         _check_answer(response)
         content_type = response.content_type if "Content-Type" in response.headers else ""
         if content_type and not _READABLE.fullmatch(content_type):
             raise _Ended(FetchOutcome.WRONG_TYPE, f"The answer is {content_type}, which holds no text to read.")
         body = await self._body(response)
-        if b"\0" in body[:1024] and not body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        if b"\0" in body[:1024] and not body.startswith((b"%PDF-", b"\xff\xfe", b"\xfe\xff")):
             raise _Ended(FetchOutcome.WRONG_TYPE, "The answer is binary data, which holds no text to read.")
-        if len(body) <= _CHALLENGE_BYTES_MAX and _CHALLENGE_TITLE.search(body):
-            raise _Ended(FetchOutcome.BLOCKED, "The server shows a page that asks for a human instead of its content.")
+        if asks_for_a_human(response.headers, body):
+            raise _Ended(FetchOutcome.BLOCKED, _ASKS_FOR_A_HUMAN)
         return Document(
             url=progress.url,
             outcome=FetchOutcome.OK,
@@ -189,7 +201,18 @@ class AiohttpFetcher:
             hash=hashlib.sha256(body).hexdigest(),
             validators=validators,
             fetched_at=self._now(),
+            headers=worth_keeping(response.headers),
+            fresh_until=fresh_until(response.headers, now=self._now()),
         )
+
+    async def _told_with_failure(self, response: aiohttp.ClientResponse) -> bytes:
+        """The page that comes with a server's failure: some challenges are sent as one (503)."""
+        if response.status < 500:
+            return b""
+        try:
+            return await self._body(response)
+        except (TooLarge, NotDecodable):
+            return b""
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         if (response.content_length or 0) > self._body_bytes_max:
@@ -233,8 +256,6 @@ def _target(url: URL, location: str) -> URL:
 def _check_answer(response: aiohttp.ClientResponse) -> None:
     """Let an answer pass that carries content; a block is never mistaken for a change."""
     status, headers = response.status, response.headers
-    if "cf-mitigated" in headers or "x-amzn-waf-action" in headers:
-        raise _Ended(FetchOutcome.BLOCKED, "The server asks for a proof of being human instead of its content.")
     if status in {401, 402, 403, 407, 451}:
         raise _Ended(
             FetchOutcome.BLOCKED, f"The server answers {status}: it does not let Vigil read this without permission."

@@ -64,6 +64,7 @@ _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 _HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_-]{1,63}\.?\Z")
 _AUTHORITY = re.compile(r"[^/?#]*//([^/?#]*)")  # RFC 3986, appendix B
 _CURE = "Monitors read public addresses; an operator may allow a network with VIGIL_FETCH_ALLOW_NETWORKS."
+_SUCH_AS = "such as https://example.org/page."
 
 
 class AddressRefused(Exception):
@@ -91,9 +92,9 @@ class NetworkGuard:
         parsed = _parsed(url)
         host, port = parsed.raw_host, parsed.port
         if parsed.scheme not in {"http", "https"}:
-            raise AddressRefused("Only http and https addresses can be read.")
+            raise AddressRefused(f"Only http and https addresses can be read, {_SUCH_AS}")
         if not host or port is None:
-            raise AddressRefused("The address names no host.")
+            raise AddressRefused(f"The address names no host; write one {_SUCH_AS}")
         written = _AUTHORITY.match(str(url))
         authority = written[1] if written else ""  # as written: the parser drops an empty user name and brackets
         if "@" in authority:
@@ -108,6 +109,11 @@ class NetworkGuard:
                 raise AddressRefused(f"{host} is this machine. {_CURE}")
         elif port not in PORTS and not self._allowed:
             raise _port_refused(port)
+
+    def is_own_literal(self, url: URL) -> bool:
+        """Whether the host of a checked URL is written as an address in an allowed network."""
+        literal = _literal(url.raw_host or "")
+        return literal is not None and self._is_allowed(literal)
 
     def check_address(self, address: Address, port: int) -> None:
         """Refuse an address a connection is about to go to. Raises `AddressRefused`."""
@@ -183,7 +189,7 @@ def _parsed(url: str | URL) -> URL:
     try:
         return url if isinstance(url, URL) else URL(url)
     except (ValueError, UnicodeError) as broken:
-        raise AddressRefused("This is not a web address.") from broken
+        raise AddressRefused(f"This is not a web address, {_SUCH_AS}") from broken
 
 
 def _literal(host: str) -> Address | None:

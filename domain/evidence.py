@@ -5,6 +5,8 @@ from enum import StrEnum
 
 import msgspec
 
+from domain.fact import Fact
+
 
 class FetchOutcome(StrEnum):
     """How reading a source ended. Only `ok` and `not_modified` can lead to a verdict; a block is never a change."""
@@ -32,7 +34,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """One answer of a source.
 
     `url` is the address after redirects; `body` the decoded bytes (empty unless `ok`); `hash` their SHA-256 (hex);
-    `message` says what went wrong, for people.
+    `message` says what went wrong, for people. `headers` are those worth keeping, by their name in lower case; `fresh_until`
+    is when the source wants to be asked again, None for at any time.
     """
 
     url: str
@@ -45,12 +48,46 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     hash: str | None = None
     validators: Validators = Validators()
     message: str | None = None
+    headers: dict[str, str] = {}
+    fresh_until: datetime | None = None
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read from a content, at `read_at`: `of` tells which facts were looked for, and how; `asked` with what the source
+    was asked for it; `url` where it stood, after redirects."""
+
+    of: str
+    facts: tuple[Fact, ...]
+    read_at: datetime
+    asked: str = ""
+    url: str = ""
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What is remembered of a source's last answer: its validators, what it called its content, and the content's hash."""
+    """What is remembered of a source's last answer: its validators, what it called its content, the content's hash, and
+    until when the source said it stays."""
 
     validators: Validators
     content_type: str
     charset: str | None
     evidence_hash: str
+    fresh_until: datetime | None = None
+    reading: Reading | None = None
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """A kept content: its bytes, and the headers of the answer that first brought it, at `read_at`."""
+
+    hash: str
+    body: bytes
+    headers: dict[str, str]
+    read_at: datetime
+
+
+class LetGo(msgspec.Struct, frozen=True, kw_only=True):
+    """A content that was kept until `removed_at` and then let go by policy. What was read from it stays in events."""
+
+    hash: str
+    headers: dict[str, str]
+    read_at: datetime
+    removed_at: datetime

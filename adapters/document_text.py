@@ -2,6 +2,7 @@
 
 import codecs
 import re
+from itertools import islice
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -16,6 +17,7 @@ _DECLARED = re.compile(
     rb"""<meta[^>]+charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml[^>]+encoding\s*=\s*["']([\w.:-]+)""", re.IGNORECASE
 )
 _DECLARED_WITHIN_BYTES = 1024  # HTML standard, "prescan a byte stream"
+NODES_RENDERED_MAX = 1_000_000
 _UNSEEN = "script, style, noscript, template, head, svg, [hidden]"
 _BLOCKS = frozenset({
     "address", "article", "aside", "blockquote", "body", "br", "button", "caption", "center", "dd", "details",
@@ -48,10 +50,13 @@ def visible_text(markup: str) -> str:
     return "" if page.body is None else rendered(page.body)
 
 
-def rendered(element: LexborNode) -> str:
-    """The element's text, its blocks on lines of their own and white space collapsed (as CSS `white-space: normal`)."""
+def rendered(element: LexborNode, *, nodes_max: int = NODES_RENDERED_MAX) -> str:
+    """The element's text, its blocks on lines of their own and white space collapsed (as CSS `white-space: normal`).
+
+    No more than `nodes_max` nodes inside it are read: of many elements inside each other every one holds the whole page.
+    """
     pieces: list[str] = []
-    for node in element.traverse(include_text=True):
+    for node in islice(element.traverse(include_text=True), nodes_max):
         before = node.prev
         if node.tag in _BLOCKS or (before is not None and before.tag in _BLOCKS):
             pieces.append("\n")

@@ -28,10 +28,12 @@ _PLAIN = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 _TRUE = frozenset({
     "true", "yes", "on", "y", "in_stock", "available", "open", "online", "enabled", "active",
+    "limitedavailability", "onlineonly", "instoreonly", "madetoorder", "available_for_order",
 })  # fmt: skip
+# What can be ordered but is not there yet (PreOrder, BackOrder) is not in stock.
 _FALSE = frozenset({
     "false", "no", "off", "n", "out_of_stock", "sold_out", "unavailable", "closed", "offline", "disabled",
-    "inactive",
+    "inactive", "preorder", "pre_order", "presale", "reserved", "oos",
 })  # fmt: skip
 _FALSE_PHRASE = re.compile(
     r"\b(out of stock|outofstock|not in stock|sold ?out|unavailable|not available|no longer available|discontinued|"

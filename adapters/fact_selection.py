@@ -1,6 +1,6 @@
 """The languages a person can point into a document with: checked when a plan is made, compiled once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Any
 
@@ -11,12 +11,14 @@ from lxml import etree
 from selectolax.lexbor import LexborHTMLParser, SelectolaxError
 
 from adapters.feed_reader import FIELDS
+from adapters.product_data import PRODUCT_FIELDS
 from domain.errors import InvalidInput
 from domain.fact import Select
 
 SELECTOR_CHARS_MAX = 1_000
 REGEX_TEXT_CHARS_MAX = 1_000_000
-SELECTORS = ("css", "xpath", "jsonpath", "csv", "feed", "named")
+SELECTORS = ("css", "xpath", "jsonpath", "csv", "feed", "product", "named", "text")
+TEXTS = ("main",)
 
 
 class _Re2Filter(FilterFunction):
@@ -54,6 +56,7 @@ class _LinearJsonPath(JSONPathEnvironment):
 
 
 _JSONPATH = _LinearJsonPath()
+_KNOWN: dict[str, Collection[str]] = {"feed": FIELDS, "product": PRODUCT_FIELDS, "text": TEXTS}
 
 
 def check_select(select: Select, field: str) -> None:
@@ -73,8 +76,8 @@ def check_select(select: Select, field: str) -> None:
 def _check_selector(name: str, text: str, field: str) -> None:
     if not text.strip() or len(text) > SELECTOR_CHARS_MAX or "\0" in text:
         raise InvalidInput(f"{name} is 1 to {SELECTOR_CHARS_MAX} characters", field=field)
-    if name == "feed" and text not in FIELDS:
-        raise InvalidInput(f"{text!r} is no field of a feed's items; known are {', '.join(FIELDS)}", field=field)
+    if name in _KNOWN and text not in _KNOWN[name]:
+        raise InvalidInput(f"{name} is one of {', '.join(_KNOWN[name])}, not {text!r}", field=field)
     check = _CHECKS.get(name)
     if check is None:
         return

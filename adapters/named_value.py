@@ -13,6 +13,8 @@ from adapters.feed_reader import element_text, local_name
 
 JSON_NODES_MAX = 500_000
 ELEMENTS_LOOKED_AT_MAX = 50_000
+VALUE_NODES_MAX = 1_000
+_LABEL_NODES_MAX = 50
 _VALUE_KEYS = ("value", "amount")
 
 
@@ -84,11 +86,11 @@ def _in_metadata(page: LexborHTMLParser, wanted: str) -> Iterator[str]:
 
 def _in_tables(page: LexborHTMLParser, wanted: str) -> Iterator[str]:
     for label in page.css("th, td, dt")[:ELEMENTS_LOOKED_AT_MAX]:
-        if same_name(rendered(label)) != wanted:
+        if same_name(rendered(label, nodes_max=_LABEL_NODES_MAX)) != wanted:
             continue
         beside = _next_element(label)
         if beside is not None and beside.tag in {"td", "dd"}:
-            yield rendered(beside)
+            yield rendered(beside, nodes_max=VALUE_NODES_MAX)
         elif label.tag == "th":
             yield from _below(label)
 
@@ -106,7 +108,7 @@ def _below(header: LexborNode) -> Iterator[str]:
     for line in table.css("tr")[:ELEMENTS_LOOKED_AT_MAX]:
         below = [cell for cell in line.iter() if cell.tag in {"th", "td"}]
         if len(below) == len(cells) and below[column].tag == "td":
-            yield rendered(below[column])
+            yield rendered(below[column], nodes_max=VALUE_NODES_MAX)
 
 
 def _in_attributes(page: LexborHTMLParser, wanted: str) -> Iterator[str]:
@@ -124,14 +126,14 @@ def _in_attributes(page: LexborHTMLParser, wanted: str) -> Iterator[str]:
                     yield element_value(element)
 
 
-def element_value(element: LexborNode) -> str:
-    """What an element stands for: its `content` (microdata, meta), an input's or data's value, a time's instant, else
-    its text."""
+def element_value(element: LexborNode, *, nodes_max: int = VALUE_NODES_MAX) -> str:
+    """What an element stands for: its `content` (microdata, meta), an input's or data's value, else its text, of which
+    `nodes_max` nodes are read."""
     attributes = element.attributes
     for key in ("content", *(("value",) if element.tag in {"input", "data", "meter"} else ())):
         if value := attributes.get(key):
             return value
-    return rendered(element)
+    return rendered(element, nodes_max=nodes_max)
 
 
 def _next_element(node: LexborNode) -> LexborNode | None:

@@ -13,6 +13,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from adapters.document_text import decoded, visible_text
 from adapters.feed_reader import feed_items, xml_tree
+from adapters.main_text import main_text
 from adapters.markup_budget import is_affordable
 from adapters.named_value import same_name
 from adapters.selection_cost import (
@@ -48,6 +49,13 @@ class ParsedDocument:
         if not self.is_page:
             return self.text
         return visible_text(self.text) if self._is_affordable else ""
+
+    @cached_property
+    def main(self) -> str:
+        """The main text of a page, the text itself of anything else."""
+        if not self.is_page:
+            return self.text
+        return main_text(self.text) if self._is_affordable else ""
 
     @cached_property
     def json(self) -> Any:  # noqa: ANN401  # any JSON value

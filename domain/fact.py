@@ -20,12 +20,14 @@ class FactType(StrEnum):
 
 
 class Select(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Where in the evidence a fact stands: one of `css`, `xpath`, `jsonpath`, `csv`, `feed`, `named`, optionally
-    narrowed by `regex` (its first group, or the whole match).
+    """Where in the evidence a fact stands: one of `css`, `xpath`, `jsonpath`, `csv`, `feed`, `product`, `named`, `text`,
+    optionally narrowed by `regex` (its first group, or the whole match).
 
     `csv` names a column and reads its last row (`csv_row` "first" or "last"); `feed` names an item field (title, link,
-    summary, id) of the items of an RSS or Atom feed; `named` finds a value by its name whatever the evidence is: a JSON
-    member, a CSV column, a labelled value in a page. Nothing given: the whole text of the evidence.
+    summary, id) of the items of an RSS or Atom feed; `product` names what a shop's page says of its product to machines
+    (price, currency, availability, ...); `named` finds a value by its name whatever the evidence is: a JSON member, a CSV
+    column, a labelled value in a page; `text` "main" is a page's text without menus and margins. Nothing given: the whole
+    text of the evidence.
     """
 
     css: str | None = None
@@ -35,6 +37,8 @@ class Select(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     csv_row: str = "last"
     feed: str | None = None
     named: str | None = None
+    product: str | None = None
+    text: str | None = None
     regex: str | None = None
 
 
@@ -52,7 +56,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A value read from evidence.
 
     `confidence` is 0..1 (1 for a selector); `quote` is the verbatim text in the evidence the value was read from;
-    `evidence_hash` is the SHA-256 (hex) of the evidence; `observed_at` is when the evidence was read.
+    `evidence_hash` is the SHA-256 (hex) of the evidence; `observed_at` is when the evidence was read; `keys` tell what each
+    item of a list is known by, in the order of the items, where that is not the item itself.
     """
 
     name: str
@@ -64,3 +69,4 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source_url: str
     evidence_hash: str
     observed_at: datetime
+    keys: list[str] | None = None

@@ -1,13 +1,16 @@
 """Facts as they are kept: whatever a page spells, the store can hold it."""
 
+import ast
 import hashlib
 import json
+from pathlib import Path
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.fact_reader import VALUE_CHARS_MAX, FactReader
+from adapters import fact_reader
+from adapters.fact_reader import READING, VALUE_CHARS_MAX, FactReader
 from domain.evidence import Document, FetchOutcome
 from domain.fact import Fact, FactSpec, FactType, Select
 from domain.source import HttpSource
@@ -72,6 +75,23 @@ def test_a_list_is_cut_where_its_items_together_exceed_the_limit() -> None:
     assert read({"names": [item] * 49 + ["y" * 999, "z", "z"]}, LIST)["names"].value == [item] * 49 + ["y" * 999, "z"]
 
 
+def test_the_keys_of_a_feeds_items_are_cut_with_them_and_stay_theirs() -> None:
+    titles = FactSpec(name="titles", type=FactType.LIST, select=Select(feed="title"))
+    items = [f"<item><title>{'x' * 990} {i}</title><guid>{'y' * 2000} {i}</guid></item>" for i in range(100)]
+
+    def read_feed(*shown: str) -> Fact:
+        body = f"<rss>{''.join(shown)}</rss>".encode()
+        answer = msgspec.structs.replace(document(body), content_type="application/rss+xml")
+        return FactReader().read([titles], SOURCE, answer)["titles"]
+
+    fact = read_feed(*items)
+    assert isinstance(fact.value, list)
+    assert fact.keys is not None
+    assert len(fact.value) == len(fact.keys) == len(set(fact.keys)) == 50
+    assert read_feed(*items[:2]).keys == fact.keys[:2]
+    assert len(msgspec.json.encode(fact.keys)) == 50 * 19 + 1
+
+
 @settings(max_examples=60, deadline=None)
 @given(ANYTHING, st.lists(ANYTHING, min_size=1, max_size=5))
 def test_whatever_a_page_spells_can_be_stored(name: str, names: list[str]) -> None:
@@ -80,3 +100,22 @@ def test_whatever_a_page_spells_can_be_stored(name: str, names: list[str]) -> No
         assert all(isinstance(text, str) and is_storable(text) for text in texts)
         assert is_storable(fact.quote)
         assert msgspec.json.decode(msgspec.json.encode(fact), type=Fact) == fact
+
+
+FOLDER = Path(fact_reader.__file__).parent
+
+
+def modules_of(name: str, found: set[str]) -> set[str]:
+    """The modules of this folder that a module imports, and those that they import."""
+    if name in found:
+        return found
+    found.add(name)
+    for node in ast.walk(ast.parse((FOLDER / f"{name}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("adapters."):
+            modules_of((node.module or "").removeprefix("adapters."), found)
+    return found
+
+
+def test_the_edition_of_the_reader_is_told_by_all_that_reads() -> None:
+    """What was remembered of content that stays would be believed for ever, were one of them left out."""
+    assert set(READING) == modules_of("fact_reader", set())

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from cel_expr_python import cel  # type: ignore[import-untyped]  # its wheel has stubs but no py.typed marker
 
-from adapters.cel_calls import CALL_PREFIX
+from adapters.cel_calls import CALL_PREFIX, HAS_PREFIX
 from adapters.cel_messages import explain, type_in_words
 from adapters.cel_rewriting import FACT_PREFIX, NONZERO, SUMMAND, Literal, StrictCondition, rewrite
 from adapters.cel_tokens import mistake
@@ -91,30 +91,34 @@ class CelConditionLanguage:
         program = self._program(condition, tuple(facts))
         inputs: dict[str, FactValue | None] = {name: values.get(name) for name in program.strict.facts}
         inputs |= {call.text: temporal.get(call) for call in program.strict.calls}
+
+        def said(verdict: Verdict, reason: str | None = None) -> Judgement:
+            return Judgement(condition=condition, verdict=verdict, inputs=inputs, reason=reason)
+
         bound = _bind(program, values, temporal)
         try:
             result = program.expression.eval(data=bound.data)
             kind, value = result.type(), result.value()
         except (RuntimeError, TypeError, ValueError) as error:  # the bound on work, or text that is not Unicode
-            return Judgement(verdict=Verdict.INCONCLUSIVE, inputs=inputs, reason=_plain(str(error)))
+            return said(Verdict.INCONCLUSIVE, reason=_plain(str(error)))
         if kind == cel.Type.BOOL:
-            return Judgement(verdict=Verdict.MET if value else Verdict.NOT_MET, inputs=inputs)
+            return said(Verdict.MET if value else Verdict.NOT_MET)
         if bound.unfit:
-            return Judgement(verdict=Verdict.INCONCLUSIVE, inputs=inputs, reason="; ".join(bound.unfit))
+            return said(Verdict.INCONCLUSIVE, reason="; ".join(bound.unfit))
         if bound.undefined and "No value with name" in value:
-            reason = f"not enough history yet for {', '.join(bound.undefined)}"
-            return Judgement(verdict=Verdict.NOT_MET, inputs=inputs, reason=reason)
-        return Judgement(verdict=Verdict.INCONCLUSIVE, inputs=inputs, reason=_plain(value))
+            return said(Verdict.NOT_MET, reason=f"not enough history yet for {', '.join(bound.undefined)}")
+        return said(Verdict.INCONCLUSIVE, reason=_plain(value))
 
 
 def _compile(condition: str, facts: tuple[FactSpec, ...]) -> _Program:
     strict = rewrite(condition, facts)
     specs = {fact.name: fact for fact in facts}
-    call_types = tuple(result_type(call, specs[call.fact]) for call in strict.calls)
+    call_types = tuple(result_type(call, specs) for call in strict.calls)
     variables = {f"{FACT_PREFIX}{fact.name}": _CEL_TYPES[fact.type] for fact in facts}
     variables |= {f"{CALL_PREFIX}{n}": _CEL_TYPES[kind] for n, kind in enumerate(call_types)}
+    variables |= {f"{HAS_PREFIX}{n}": cel.Type.BOOL for n in range(len(call_types))}
     try:
-        environment = cel.NewEnv(variables=variables, functions=[_nonzero(), _summand()])
+        environment = cel.NewEnv(variables=variables, functions=[_nonzero(), _summand(), _abs()])
         expression = environment.compile(strict.text.text)
     except RuntimeError as error:
         raise explain(condition, strict, facts, str(error)) from None
@@ -155,6 +159,7 @@ def _bind(
             bound.unfit.append(str(problem))
     for n, (call, kind) in enumerate(zip(program.strict.calls, program.call_types, strict=True)):
         value = temporal.get(call)
+        bound.data[f"{HAS_PREFIX}{n}"] = value is not None
         if value is None:
             bound.undefined.append(call.text)
             continue
@@ -217,6 +222,12 @@ def _nonzero() -> cel.FunctionDecl:
     double = cel.Type.DOUBLE
     overload = cel.Overload("nonzero_double", return_type=double, parameters=[double], impl=check)
     return cel.FunctionDecl(NONZERO, [overload])
+
+
+def _abs() -> cel.FunctionDecl:
+    double = cel.Type.DOUBLE
+    overload = cel.Overload("abs_double", return_type=double, parameters=[double], impl=abs)
+    return cel.FunctionDecl("abs", [overload])
 
 
 def _summand() -> cel.FunctionDecl:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from adapters.cel_calls import CALL_PREFIX
+from adapters.cel_calls import CALL_PREFIX, HAS_PREFIX, list_facts, unknown_fact
 from adapters.cel_rewriting import FACT_PREFIX, MACROS, NONZERO, SUMMAND, StrictCondition
 from adapters.cel_tokens import CONDITION_CHARS_MAX, mistake
 from domain.errors import ConditionInvalid
@@ -24,7 +24,19 @@ _WORDS_FOR_TYPES = {
     "google.protobuf.Duration": "a length of time",
     "duration": "a length of time",
 }
-_CEL_FUNCTIONS = (*MACROS, "contains", "startsWith", "endsWith", "matches", "size", "double", "string", "timestamp")
+_CEL_FUNCTIONS = (
+    *MACROS,
+    "abs",
+    "has",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "size",
+    "double",
+    "string",
+    "timestamp",
+)
 _HINTS = {
     SUMMAND: "+ adds numbers, and lengths of time to times; texts and lists cannot be joined.",
     NONZERO: "Only numbers can be divided by.",
@@ -61,11 +73,6 @@ def type_in_words(name: str) -> str:
     return "a list" if plain.startswith("list") else _WORDS_FOR_TYPES.get(plain, plain)
 
 
-def list_facts(facts: Sequence[FactSpec]) -> str:
-    """The names a condition may use, with their types."""
-    return ", ".join(f"{fact.name} ({fact.type})" for fact in facts)
-
-
 def _in_words(message: str, facts: Sequence[FactSpec], condition: str, place: int) -> tuple[str, str]:
     """What is wrong, and a hint."""
     if found := re.match(r"undeclared reference to '([^']*)'", message):
@@ -79,18 +86,17 @@ def _in_words(message: str, facts: Sequence[FactSpec], condition: str, place: in
             "something is missing or does not belong here",
             'A condition reads like price < 50 && title.contains("x").',
         )
-    return re.sub(rf"{FACT_PREFIX}|{CALL_PREFIX}\d+", "", message), ""
+    return re.sub(rf"{FACT_PREFIX}|{CALL_PREFIX}\d+|{HAS_PREFIX}\d+", "", message), ""
 
 
 def _unknown_name(name: str, facts: Sequence[FactSpec], condition: str, place: int) -> tuple[str, str]:
     if re.match(r"\w+\s*\(", condition[place:]):
         known = [*FUNCTIONS, *_CEL_FUNCTIONS]
         close = get_close_matches(name, known, n=1)
-        return f"there is no function named {name}", f"Did you mean {close[0]}?" if close else ""
-    close = get_close_matches(name, [fact.name for fact in facts], n=1)
-    meant = f"Did you mean {close[0]}? " if close else ""
-    quoted = "" if close else f' A text stands in quotes: "{name}".'
-    return f"there is no fact named {name}", f"{meant}The facts are: {list_facts(facts)}.{quoted}"
+        hint = f"Did you mean {close[0]}?" if close else f"The functions are: {', '.join(sorted({*known}))}."
+        return f"there is no function named {name}", hint
+    what, hint = unknown_fact(name, facts)
+    return what, hint if hint.startswith("Did") else f'{hint} A text stands in quotes: "{name}".'
 
 
 def _wrong_types(function: str, types: str) -> tuple[str, str]:

@@ -55,14 +55,12 @@ def rewrite(condition: str, facts: Sequence[FactSpec]) -> StrictCondition:
     tokens = tokenise(condition)
     macros = _refuse_what_is_not_allowed(condition, tokens, specs)
     tokens, calls = collapse_calls(condition, tokens, specs)
-    lists = {
-        f"{CALL_PREFIX}{n}" for n, call in enumerate(calls) if result_type(call, specs[call.fact]) is FactType.LIST
-    }
+    lists = {f"{CALL_PREFIX}{n}" for n, call in enumerate(calls) if result_type(call, specs) is FactType.LIST}
     layout = _Layout(tokens, matching_brackets(condition, tokens))
     named = [token.text for i, token in enumerate(tokens) if layout.is_variable(i) and token.text in specs]
     return StrictCondition(
         text=_assemble(layout, specs, lists),
-        facts=tuple(dict.fromkeys([*named, *(call.fact for call in calls)])),
+        facts=tuple(dict.fromkeys([*named, *(call.fact for call in calls if call.fact)])),
         calls=tuple(calls),
         literals=tuple(
             Literal(tokens[i - 2].text, token)

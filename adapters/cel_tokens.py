@@ -5,6 +5,7 @@ else is left to the CEL compiler.
 """
 
 import re
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
 from enum import Enum, auto
@@ -131,5 +132,10 @@ def matching_brackets(condition: str, tokens: Sequence[Token]) -> dict[int, int]
 def mistake(condition: str, place: int, what: str, hint: str) -> ConditionInvalid:
     """The error that shows the condition with a caret under the character at `place`, what is wrong and what would help."""
     shown = re.sub(r"\s", " ", condition)  # one line, the same columns
-    lines = [what, f"  {shown}", f"  {' ' * min(max(place, 0), len(shown))}^"]
+    lines = [what, f"  {shown}", f"  {''.join(map(_blank, shown[: max(place, 0)]))}^"]
     return ConditionInvalid("\n".join([*lines, hint] if hint else lines), field="condition")
+
+
+def _blank(char: str) -> str:
+    """A blank as wide as a character: of those that take two columns (Unicode Standard Annex 11) the wide one."""
+    return "\u3000" if unicodedata.east_asian_width(char) in {"W", "F"} else " "

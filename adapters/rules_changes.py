@@ -17,9 +17,9 @@ from adapters.rules_clauses import (
 )
 from adapters.rules_facts import ITEM_WORDS
 from adapters.rules_quantities import LENGTH, Quantity, length_in_words, read_length, read_quantity
+from domain.duration import iso_duration
 from domain.errors import PromptNotUnderstood
 from domain.fact import FactType
-from domain.history import iso_duration
 from domain.plan import Fires
 
 DEFAULT_WINDOW = "7 days"

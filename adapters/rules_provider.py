@@ -88,13 +88,17 @@ class RulesProvider:
         """The facts the prompt speaks of, if the given condition compiles against them."""
         try:
             facts = _read(request, wish).facts
-            self._conditions.check(condition, facts)
-        except (PromptNotUnderstood, ConditionInvalid):
+        except PromptNotUnderstood:
             message = (
                 "the condition is given, and the prompt does not tell its facts: give them too, for example"
-                ' [{"name": "price", "type": "number"}]'
+                ' [{"name": "price", "type": "number", "select": {"css": ".price"}}]'
             )
             raise InvalidInput(message, field="facts") from None
+        try:
+            self._conditions.check(condition, facts)
+        except ConditionInvalid as mistake:
+            message = f"{mistake.message}\nThe facts were taken from the prompt; to name others, give facts too."
+            raise ConditionInvalid(message, field="condition") from None
         return _Understood(facts, condition, f"{condition} is true")
 
 

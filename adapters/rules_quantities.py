@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import msgspec
 
-from domain.history import WINDOW_MAX
+from domain.duration import WINDOW_MAX
 
 COUNT_WORDS = {
     "zero": 0,

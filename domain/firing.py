@@ -1,6 +1,6 @@
 """Firing: what a trigger does about a change of its monitor."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
 from domain.monitor import ConditionMetAgain, State, StateChanged
@@ -64,6 +64,7 @@ def _reason_not_to_fire(trigger: Trigger, now: datetime) -> str | None:
         return "disabled"
     if trigger.frequency is Frequency.ONCE and trigger.fired:
         return "once_already_fired"
-    if trigger.last_fired_at is not None and now < trigger.last_fired_at + trigger.cooldown:
+    # A firing that lies ahead is of a clock that was ahead: it cools down nothing, or mails would be missed until then.
+    if trigger.last_fired_at is not None and timedelta() <= now - trigger.last_fired_at < trigger.cooldown:
         return "cooldown"
     return None

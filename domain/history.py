@@ -5,28 +5,39 @@ from the moment it was made until the next one. A window of length d holds the v
 observation since, and the current value; a window that reaches back before the first observation holds what there is.
 At the first observation every function is undefined (None): one value proves no change, no record and no trend.
 
+Observations come in the order they were made, which is that of the log: clocks jump. Where their times run backwards, one
+stamped later than a following one, or than now, counts as made when that was.
+
 No result over a window depends on how often an unchanged value was looked at.
+
+The items of a feed are known by their identities (`Fact.keys`): where both lists that are compared have them, an item is
+another one when its identity is, whatever it is called and wherever it stands. Other lists are compared by their values.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
+from itertools import pairwise
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
+from domain.duration import iso_duration, parse_window
 from domain.errors import ConditionInvalid
-from domain.fact import FactSpec, FactType, FactValue
+from domain.fact import Fact, FactSpec, FactType, FactValue
 
-WINDOW_MAX = timedelta(days=3660)
-"""Ten years; a longer window is a slip of the pen."""
+HELD_FOR, LAST_NOTIFIED = "held_for", "last_notified"
+"""The two that look at more than one fact's values: at earlier verdicts, and at what was told of them."""
 
-_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
-Observation = tuple[datetime, FactValue]
-"""When a value was seen, and the value."""
+class Observation(NamedTuple):
+    """When a value was seen, the value, and what the items of a list are known by where they are not their own names."""
+
+    at: datetime
+    value: FactValue
+    keys: list[str] | None = None
 
 
 class ArgumentKind(StrEnum):
@@ -37,7 +48,8 @@ class ArgumentKind(StrEnum):
 
 
 class TemporalFunction(msgspec.Struct, frozen=True, kw_only=True):
-    """One function: the fact types it takes, its further arguments, the type it gives (None: the fact's own type)."""
+    """One function: the fact types it takes (none: it is not about a fact), its further arguments, the type it gives (None:
+    the fact's own type)."""
 
     name: str
     takes: frozenset[FactType]
@@ -49,12 +61,13 @@ class TemporalFunction(msgspec.Struct, frozen=True, kw_only=True):
     def usage(self) -> str:
         """How it is written, with an example for each argument."""
         examples = {ArgumentKind.FRACTION: "0.1", ArgumentKind.WINDOW: '"P7D"'}
-        return f"{self.name}({', '.join(['fact', *(examples[kind] for kind in self.arguments)])})"
+        fact = ["fact"] if self.takes else []
+        return f"{self.name}({', '.join([*fact, *(examples[kind] for kind in self.arguments)])})"
 
 
 class TemporalCall(msgspec.Struct, frozen=True):
-    """A function applied to a fact; `args` are fractions (float) and windows (timedelta). Two spellings of one length
-    of time make one call."""
+    """A function applied to a fact (empty where it takes none); `args` are fractions (float) and windows (timedelta). Two
+    spellings of one length of time make one call."""
 
     function: str
     fact: str
@@ -64,7 +77,7 @@ class TemporalCall(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """The call as it is shown and stored, for example `decreased_by(price, 0.1, "P7D")`."""
         shown = (f'"{iso_duration(arg)}"' if isinstance(arg, timedelta) else f"{arg!r}" for arg in self.args)
-        return f"{self.function}({', '.join([self.fact, *shown])})"
+        return f"{self.function}({', '.join([*([self.fact] if self.fact else []), *shown])})"
 
     @property
     def window(self) -> timedelta:
@@ -89,7 +102,9 @@ def _functions() -> dict[str, TemporalFunction]:
         ("record_low", number, (window,), FactType.BOOLEAN, "the lowest of the window, in which it was once higher"),
         ("record_high", number, (window,), FactType.BOOLEAN, "the highest of the window, in which it was once lower"),
         ("changes", anything, (window,), FactType.NUMBER, "how often the value changed in the window"),
-        ("silent_for", anything, (window,), FactType.BOOLEAN, "the value has not changed for that long"),
+        ("silent_for", anything, (window,), FactType.BOOLEAN, "no other value and no added item for that long"),
+        (LAST_NOTIFIED, anything, (), None, "the value when a trigger of the monitor last fired"),
+        (HELD_FOR, frozenset(), (window,), FactType.BOOLEAN, "the rest of the condition has held for that long"),
     ]
     return {
         name: TemporalFunction(name=name, takes=takes, arguments=arguments, gives=gives, meaning=meaning)
@@ -98,30 +113,33 @@ def _functions() -> dict[str, TemporalFunction]:
 
 
 FUNCTIONS: Mapping[str, TemporalFunction] = MappingProxyType(_functions())
-ANNOUNCED_FUNCTIONS = frozenset({"held_for", "last_notified"})
-"""Names that are taken for later: a condition which uses one is refused with that reason."""
 
 
-def temporal_call(function: str, fact: FactSpec, args: Sequence[float | str]) -> TemporalCall:
+def temporal_call(function: str, fact: FactSpec | None, args: Sequence[float | str]) -> TemporalCall:
     """The call `function(fact, *args)`, windows given as duration strings; `ConditionInvalid` says what is wrong."""
-    if function in ANNOUNCED_FUNCTIONS:
-        raise _refusal(f"{function} is not available yet; use silent_for or confirmations")
     known = FUNCTIONS[function]
-    if fact.type not in known.takes:
+    if (fact is not None) != bool(known.takes):
+        raise _refusal(f"{function} is written {known.usage}")
+    if fact is not None and fact.type not in known.takes:
         wanted = " or ".join(sorted(known.takes))
         raise _refusal(f"{function} takes a {wanted}, and {fact.name} is a {fact.type}")
     if len(args) != len(known.arguments):
         raise _refusal(f"{function} is written {known.usage}")
     return TemporalCall(
         function,
-        fact.name,
+        "" if fact is None else fact.name,
         tuple(_argument(known, kind, arg) for kind, arg in zip(known.arguments, args, strict=True)),
     )
 
 
-def result_type(call: TemporalCall, fact: FactSpec) -> FactType:
-    """The type of value that `call` gives for `fact`."""
-    return FUNCTIONS[call.function].gives or fact.type
+def result_type(call: TemporalCall, facts: Mapping[str, FactSpec]) -> FactType:
+    """The type of value that `call` gives, with the facts by name."""
+    return FUNCTIONS[call.function].gives or facts[call.fact].type
+
+
+def observation_of(fact: Fact) -> Observation:
+    """What was seen when `fact` was read."""
+    return Observation(fact.observed_at, fact.value, fact.keys)
 
 
 def lookback(call: TemporalCall) -> timedelta | None:
@@ -131,68 +149,54 @@ def lookback(call: TemporalCall) -> timedelta | None:
 
 
 def resolve(
-    call: TemporalCall, *, current: FactValue | None, series: Sequence[Observation], now: datetime
+    call: TemporalCall, *, current: Observation | None, series: Sequence[Observation], now: datetime
 ) -> FactValue | None:
     """What `call` gives at `now`, or None where it is undefined.
 
-    `series` holds the accepted observations before the current one, oldest first, reaching back as `lookback` says;
-    `current` is None when the fact was not read this time. Earlier values of another type (the plan was revised) do not
-    count.
+    `series` holds the accepted observations before the current one, in the order they were made, reaching back as `lookback` says, and for
+    `last_notified` the one that was in force at the last firing; `current` is None when the fact was not read this time.
+    Earlier values of another type (the plan was revised) do not count.
     """
-    if call.function == "previous":
-        return series[-1][1] if series else None
+    series = _never_backwards(series, now)
+    if call.function in {"previous", LAST_NOTIFIED}:
+        if call.function == LAST_NOTIFIED and series and current is not None and not _alike(series[-1], current):
+            return None
+        return series[-1].value if series else None
     if call.function == "ago":
-        return next((value for at, value in reversed(series) if at <= now - call.window), None)
+        return next((observed.value for observed in reversed(series) if observed.at <= now - call.window), None)
     if current is None:
         return None
-    earlier = [(at, value) for at, value in series if _kind(value) is _kind(current)]
+    earlier = [observed for observed in series if _alike(observed, current)]
     if not earlier:
         return None
     match call.function:
         case "changed":
-            return current != earlier[-1][1]
-        case "added" | "removed":
-            return _difference(call, earlier[-1][1], current)
+            return _differs(earlier[-1], current)
+        case "added":
+            return _items_only_in(current, earlier[-1])
+        case "removed":
+            return _items_only_in(earlier[-1], current)
         case "silent_for":
             return _silent(earlier, current, now - call.window)
         case "changes":
-            values = [value for _, value in _in_window(earlier, now - call.window)]
-            return float(sum(a != b for a, b in zip(values, [*values[1:], current], strict=True)))
+            seen = [*_in_window(earlier, now - call.window), current]
+            return float(sum(_differs(a, b) for a, b in pairwise(seen)))
         case _:
-            return _over_numbers(call, earlier, current, now)
+            return _over_numbers(call, earlier, current.value, now)
 
 
-def parse_window(text: str) -> timedelta:
-    """A length of time from ISO 8601 ("P7D", "PT90M", "P1W") or Go's notation ("168h", "1h30m", "7d").
-
-    Raises `ConditionInvalid` for anything else, for months and years (their length varies), and outside 0 to ten years.
-    """
-    iso = re.fullmatch(
-        r"P(?=.)(?:(\d{1,9})W)?(?:(\d{1,9})D)?(?:T(?=.)(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})S)?)?", text
-    )
-    if iso is not None:
-        parts = [(letter, n) for letter, n in zip("wdhms", iso.groups(), strict=True) if n]
-    elif re.fullmatch(r"(?:\d{1,9}(?:\.\d{1,6})?[wdhms])+", text):
-        parts = [(letter, n) for n, letter in re.findall(r"([\d.]+)([wdhms])", text)]
-    elif re.fullmatch(r"P[\dYMWD]+(?:T\w*)?", text):
-        raise _refusal(f'months and years differ in length; write days instead of "{text}", for example "P30D"')
-    else:
-        raise _refusal(f'"{text}" is not a length of time; write for example "P7D", "PT90M", "168h" or "30m"')
-    seconds = sum(float(n) * _SECONDS[letter] for letter, n in parts)
-    if not 0 < seconds <= WINDOW_MAX.total_seconds():
-        raise _refusal(f'a window is longer than nothing and at most {WINDOW_MAX.days} days; "{text}" is not')
-    return timedelta(seconds=seconds)
+def has_held(call: TemporalCall, *, since: datetime, now: datetime) -> bool:
+    """What `held_for(d)` says at `now` when the rest of the condition has been met since `since`."""
+    return now - since >= call.window
 
 
-def iso_duration(length: timedelta) -> str:
-    """A length of time in ISO 8601 with days as the largest unit: "P7D", "PT1H30M", "PT0S"."""
-    minutes, seconds = divmod(length.seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    fraction = f".{length.microseconds:06d}".rstrip("0") if length.microseconds else ""
-    clock = "".join(f"{n}{unit}" for n, unit in ((hours, "H"), (minutes, "M")) if n)
-    clock += f"{seconds}{fraction}S" if seconds or fraction else ""
-    days = f"{length.days}D" if length.days else ""
-    return f"P{days}T{clock}" if clock else f"P{days or 'T0S'}"
+def _never_backwards(series: Sequence[Observation], now: datetime) -> list[Observation]:
+    dated, latest = list(series), now
+    for i in range(len(dated) - 1, -1, -1):
+        if dated[i].at > latest:
+            dated[i] = dated[i]._replace(at=latest)
+        latest = dated[i].at
+    return dated
 
 
 def _refusal(message: str) -> ConditionInvalid:
@@ -212,30 +216,53 @@ def _argument(function: TemporalFunction, kind: ArgumentKind, arg: float | str) 
             raise _refusal(f"{function.name} is written {function.usage}")
 
 
+def _alike(one: Observation, other: Observation) -> bool:
+    """Whether the values are of one type. Numbers are doubles, and JSON may have them without a fraction."""
+    return _kind(one.value) is _kind(other.value)
+
+
 def _kind(value: FactValue) -> type:
     return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
 
 
 def _in_window(earlier: Sequence[Observation], since: datetime) -> list[Observation]:
     """The observations since `since`, led by the one in force then, dated to the window's start."""
-    first = next((i for i, (at, _) in enumerate(earlier) if at > since), len(earlier))
-    in_force = [(since, earlier[first - 1][1])] if first else []
+    first = next((i for i, observed in enumerate(earlier) if observed.at > since), len(earlier))
+    in_force = [earlier[first - 1]._replace(at=since)] if first else []
     return [*in_force, *earlier[first:]]
 
 
-def _difference(call: TemporalCall, before: FactValue, current: FactValue) -> list[str] | None:
-    """Items compare as members of a set: order and repetition do not count; the answer keeps the list's order."""
-    if not isinstance(before, list) or not isinstance(current, list):
+def _differs(before: Observation, after: Observation) -> bool:
+    if before.keys is None or after.keys is None:
+        return before.value != after.value
+    return set(before.keys) != set(after.keys)
+
+
+def _items_only_in(one: Observation, other: Observation) -> list[str] | None:
+    """The items of `one` that `other` does not have, each once, in the order of `one`; None where they are no lists."""
+    if not isinstance(one.value, list) or not isinstance(other.value, list):
         return None
-    have, had = (current, before) if call.function == "added" else (before, current)
-    return [item for item in dict.fromkeys(have) if item not in set(had)]
+    own, others = one.value, other.value
+    if one.keys is not None and other.keys is not None:
+        own, others = one.keys, other.keys
+    known, found = set(others), dict[str, str]()
+    for key, item in zip(own, one.value, strict=True):
+        if key not in known:
+            found.setdefault(key, item)
+    return list(found.values())
 
 
-def _silent(earlier: Sequence[Observation], current: FactValue, since: datetime) -> bool | None:
-    window = _in_window(earlier, since)
-    if any(value != current for _, value in window):
+def _silent(earlier: Sequence[Observation], current: Observation, since: datetime) -> bool | None:
+    if any(_brings_news(a, b) for a, b in pairwise([*_in_window(earlier, since), current])):
         return False
-    return True if earlier[0][0] <= since else None
+    return True if earlier[0].at <= since else None
+
+
+def _brings_news(before: Observation, after: Observation) -> bool:
+    """Whether it is another value, of a list whether it has items that were not there: an item that falls off its end is
+    no news."""
+    added = _items_only_in(after, before)
+    return before.value != after.value if added is None else bool(added)
 
 
 def _over_numbers(
@@ -243,10 +270,10 @@ def _over_numbers(
 ) -> FactValue | None:
     if not isinstance(current, int | float) or isinstance(current, bool):
         return None
-    window = [
-        (at, float(value)) for at, value in _in_window(earlier, now - call.window) if isinstance(value, int | float)
-    ]
-    lowest, highest = (choose(current, *(value for _, value in window)) for choose in (min, max))
+    in_window = _in_window(earlier, now - call.window)
+    window = [(seen.at, seen.value) for seen in in_window if isinstance(seen.value, int | float)]
+    values = [current, *(value for _, value in window)]
+    lowest, highest = min(values), max(values)
     match call.function:
         case "min_over":
             return float(lowest)

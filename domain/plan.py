@@ -12,6 +12,7 @@ from domain.source import Source
 
 SOURCES_MAX = 10
 FACTS_MAX = 20
+CONFIRMATIONS_MAX = 10
 FACT_NAME_CHARS_MAX, UNIT_CHARS_MAX, DESCRIPTION_CHARS_MAX = 64, 40, 500
 PROMPT_CHARS_MIN, PROMPT_CHARS_MAX = 3, 2000
 NAME_CHARS_MAX = 120
@@ -35,7 +36,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The typed form of a prompt.
 
     `condition` is a CEL expression over the facts' names; `confirmations` is how many verdicts in a row are needed
-    to switch the state; facts below `min_confidence` (0..1) make a verdict inconclusive.
+    to switch the state; facts below `min_confidence` (0..1) make a verdict inconclusive. With a `reset_condition` (CEL over
+    the same facts) an active monitor stays active until that is met, whatever `condition` says meanwhile.
     """
 
     kind: Kind
@@ -47,15 +49,50 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     confirmations: int = 1
     min_confidence: float = 0.5
     fires: Fires = Fires.ON_ENTRY
+    reset_condition: str | None = None
+
+
+def asks_otherwise(plan: Plan, other: Plan) -> bool:
+    """Whether two plans ask different questions, so that the state of one says nothing about the other."""
+    return (plan.condition, plan.facts, plan.sources) != (other.condition, other.facts, other.sources)
+
+
+def read_alike(plan: Plan, other: Plan) -> frozenset[str]:
+    """The names of the facts that both plans read in the same way from the same sources: their values may be compared."""
+    if plan.sources != other.sources:
+        return frozenset()
+    before = {fact.name: (fact.type, fact.unit, fact.select) for fact in other.facts}
+    return frozenset(fact.name for fact in plan.facts if before.get(fact.name) == (fact.type, fact.unit, fact.select))
+
+
+def judges_alike(plan: Plan, other: Plan) -> bool:
+    """Whether two plans differ in nothing that a verdict or a state depends on."""
+    rules = [(one.reset_condition, one.confirmations, one.min_confidence, one.fires) for one in (plan, other)]
+    return not asks_otherwise(plan, other) and rules[0] == rules[1]
 
 
 def check_plan(plan: Plan) -> None:
     """Refuse a plan whose shape no evaluation could serve, with `InvalidInput` naming the field."""
     check_sources(plan.sources)
     check_facts(plan.facts)
-    if not 1 <= plan.confirmations <= 10:
-        raise InvalidInput("confirmations is 1 to 10", field="confirmations")
-    if not 0 <= plan.min_confidence <= 1:
+    check_confirmations(plan.confirmations)
+    check_confidence(plan.min_confidence)
+    if plan.reset_condition is not None and plan.fires is Fires.EACH_TIME:
+        raise InvalidInput(
+            "a reset_condition says when a state ends, and fires each_time counts occurrences; give one of them",
+            field="reset_condition",
+        )
+
+
+def check_confirmations(confirmations: int) -> None:
+    """Refuse a number of verdicts in a row that is none or too many, with `InvalidInput`."""
+    if not 1 <= confirmations <= CONFIRMATIONS_MAX:
+        raise InvalidInput(f"confirmations is 1 to {CONFIRMATIONS_MAX}", field="confirmations")
+
+
+def check_confidence(min_confidence: float) -> None:
+    """Refuse what is no share of certainty, with `InvalidInput`."""
+    if not 0 <= min_confidence <= 1:
         raise InvalidInput("min_confidence is 0 to 1", field="min_confidence")
 
 

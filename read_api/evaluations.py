@@ -1,5 +1,6 @@
 """GET of /api/v1/monitors/{id}/history and /evaluations/{eid}: every look at the evidence, and what was made of it."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -10,12 +11,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from commands.http.form import AnyRequest, Envelope, Page, answer
+from commands.shapes import ConditionShape, EvaluationError, FactShape
 from domain.errors import NotFound
 from domain.evaluation import Evidence, Verdict
-from domain.fact import FactValue
 from domain.monitor import State
-from read_api.database import Pool, fetch_row
-from read_api.facts import FactShape
+from read_api.database import Pool, fetch_row, fetch_rows
+from read_api.explanations import Explanations, ExplanationShape
 from read_api.paging import Cursor, HistoryLimit, Mark, Stretch, fetch_stretch, read_cursor, stretch_page
 from read_api.reading import REFUSALS, Reads
 
@@ -43,6 +44,8 @@ from evaluations e
 
 _FIND = _COLUMNS + "where e.id = %(id)s and e.owner_id = %(owner_id)s"
 
+_THESE = _COLUMNS + "where e.id = any(%(ids)s)"
+
 _HISTORY = (
     _COLUMNS
     + """
@@ -54,24 +57,10 @@ order by e.due_at desc, e.id desc limit %(limit)s
 _OWNED = "select from monitors where id = %(monitor_id)s and owner_id = %(owner_id)s"
 
 
-class ConditionShape(msgspec.Struct, frozen=True, kw_only=True):
-    """What was judged: the expression, every value it used, and what it said (null: inconclusive)."""
-
-    expression: str
-    inputs: dict[str, FactValue | None]
-    result: bool | None
-
-
-class EvaluationError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why nothing could be judged."""
-
-    code: str
-    message: str
-
-
 class EvaluationShape(msgspec.Struct, frozen=True, kw_only=True):
     """One look at the evidence. `reason` says why a verdict is inconclusive, or not met for want of history; `due_at`
-    is its slot in the schedule, or when it was asked for; `cost_micros` is in millionths of the currency."""
+    is its slot in the schedule, or when it was asked for; `cost_micros` is in millionths of the currency; `explanation` is
+    there where one evaluation is read."""
 
     id: UUID
     monitor_id: UUID
@@ -92,6 +81,7 @@ class EvaluationShape(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+    explanation: ExplanationShape | None = None
 
 
 class EvaluationViews:
@@ -104,6 +94,11 @@ class EvaluationViews:
         """A person's evaluation."""
         row = await fetch_row(self._pool, _FIND, {"owner_id": owner_id, "id": id})
         return None if row is None else msgspec.convert(row, EvaluationShape)
+
+    async def these(self, ids: Collection[UUID]) -> list[EvaluationShape]:
+        """The evaluations of these ids, whoever owns them, in any order."""
+        rows = await fetch_rows(self._pool, _THESE, {"ids": list(ids)})
+        return msgspec.convert(rows, list[EvaluationShape])
 
     async def history(self, owner_id: UUID, monitor_id: UUID, *, mark: Mark, limit: int) -> Stretch[EvaluationShape]:
         """Evaluations after `mark`, newest first; raises `NotFound` for a monitor that is not the person's."""
@@ -149,9 +144,11 @@ class EvaluationReads(Reads):
         monitor_id: FromPath[UUID],
         evaluation_id: FromPath[UUID],
         evaluation_views: NamedDependency[EvaluationViews],
+        explanations: NamedDependency[Explanations],
     ) -> Envelope[EvaluationShape]:
-        """One evaluation with its evidence and everything the condition used."""
+        """One evaluation with its evidence and everything the condition used, and why it came to what it did: the condition
+        with the values put in, part by part, the rule that decided, and who was told or why nobody was."""
         shape = await evaluation_views.find(request.user.user_id, evaluation_id)
         if shape is None or shape.monitor_id != monitor_id:
             raise NotFound
-        return answer(request, shape)
+        return answer(request, msgspec.structs.replace(shape, explanation=await explanations.of(evaluation_id)))

@@ -152,8 +152,20 @@ def test_conditions_are_written_as_people_write_numbers(condition: str) -> None:
         ("decreased_by(price, 0.1, max(1, 2))", "max", "neither a plain number"),
         ("decreased_by(price,, 'P7D')", "decreased_by", "starts with the name of a fact"),
         ('min_over(price, "P1M") < 3', '"P1M"', "months and years differ"),
-        ('held_for("P1D") && price < 3', "held_for", "not available yet"),
-        ("price > last_notified(price)", "last_notified", "not available yet"),
+        ('held_for("P1D") || price < 3', "held_for", "how long all the rest has held"),
+        ('price < 3 && !held_for("P1D")', "held_for", "Join it with &&"),
+        ('price < 3 && (held_for("P1D") || in_stock)', "held_for", "how long all the rest"),
+        ('in_stock ? held_for("P1D") && in_stock : in_stock', "held_for", "how long all the rest"),
+        ('[held_for("P1D")][0] && in_stock', "held_for", "how long all the rest"),
+        ('price < 3 && has(held_for("P1D"))', "held_for", "how long all the rest"),
+        ('held_for("P1D")', "held_for", "nothing beside held_for"),
+        ('held_for("P1D") && (held_for("PT2H"))', "held_for", "nothing beside held_for"),
+        ("held_for(price) && price < 3", "price", 'Write held_for("P7D")'),
+        ("held_for() && price < 3", "held_for", 'Write held_for("P7D")'),
+        ('held_for("P1M") && price < 3', "held_for", "months and years differ"),
+        ("last_notified() > price", "last_notified", "starts with the name of a fact"),
+        ("has(last_notified(prise))", "prise", "no fact named prise"),
+        ("abs(title) > 3", "abs", "abs cannot take a text"),
         ("in_stock && changed(price) == 5", "== 5", "a yes-or-no value cannot be compared with a number"),
     ],
 )
@@ -167,6 +179,25 @@ def test_a_mistake_is_shown_in_the_condition_as_it_was_written(condition: str, u
     assert shown[caret.index("^") :].startswith(under)
     assert says in message
     assert "__" not in message or "__" in condition
+
+
+def test_the_caret_stands_under_its_place_also_behind_wide_characters() -> None:
+    with pytest.raises(ConditionInvalid) as caught:
+        LANGUAGE.check('title == "\u65e5\u672c" && prise < 3', FACTS)
+    _, shown, caret, *_ = caught.value.message.split("\n")
+    assert shown[caret.index("^") :] == "prise < 3"
+    assert caret.count("\u3000") == 2, "two characters that take two columns each"
+
+
+def test_a_name_that_is_no_fact_is_told_alike_within_a_function_and_beside_it() -> None:
+    for condition in ("prise < 3", "changed(prise)", "has(previous(prise))"):
+        with pytest.raises(ConditionInvalid, match=r"Did you mean price\? The facts are: price \(number\)"):
+            LANGUAGE.check(condition, FACTS)
+
+
+def test_who_names_a_function_that_is_none_reads_which_there_are() -> None:
+    with pytest.raises(ConditionInvalid, match=r"The functions are: abs, added, .*record_low"):
+        LANGUAGE.check("zzz(price) > 3", FACTS)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +230,43 @@ def test_temporal_calls_are_found_once_each_whatever_their_spelling() -> None:
         TemporalCall("decreased_by", "price", (0.1, week)),
         TemporalCall("added", "titles"),
     )
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'price < 50 && held_for("PT30M")',
+        'held_for("PT30M") && price < 50',
+        '(price < 50 || in_stock) && held_for("30m") && stock > 1',
+        '((price < 50 && in_stock) && (held_for("PT30M")))',
+        'titles.exists(t, t == "beta" || t == "b") && held_for("PT30M")',
+        'price < 50 && held_for("PT30M") && has(previous(price)) == false',
+    ],
+)
+@pytest.mark.parametrize(("held", "expected"), [(True, Verdict.MET), (False, Verdict.NOT_MET)])
+def test_held_for_stands_beside_the_rest(condition: str, *, held: bool, expected: Verdict) -> None:
+    call = TemporalCall("held_for", "", (timedelta(minutes=30),))
+    assert call in LANGUAGE.check(condition, FACTS)
+    judged = judge(condition, {call: held})
+    assert judged.verdict is expected
+    assert judged.inputs['held_for("PT30M")'] is held
+
+
+@pytest.mark.parametrize(
+    ("told", "price", "expected"),
+    [
+        (None, 40.0, Verdict.MET),
+        (40.0, 41.9, Verdict.NOT_MET),
+        (40.0, 42.0, Verdict.MET),
+        (40.0, 38.0, Verdict.MET),
+        (0.0, 40.0, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_has_tells_whether_a_function_has_a_value(told: float | None, price: float, expected: Verdict) -> None:
+    condition = "!has(last_notified(price)) || abs(price - last_notified(price)) / last_notified(price) >= 0.05"
+    judged = judge(condition, {TemporalCall("last_notified", "price"): told}, price=price)
+    assert judged.verdict is expected
+    assert judged.inputs == {"price": price, "last_notified(price)": told}
 
 
 def test_a_temporal_name_in_a_text_is_text() -> None:
@@ -394,7 +462,7 @@ def test_a_hostile_condition_is_refused_or_fast(condition: str) -> None:
         judge(condition, title="a" * LOOPED_CHARS_MAX, titles=["a" * 100] * 200)
 
 
-PIECES = """price stock title titles in_stock updated package size nope changed( added( previous( decreased_by( min_over(
+PIECES = """price stock title titles in_stock updated package size nope changed( added( previous( held_for( has( abs( decreased_by( min_over(
     size( .size() .exists( .map( .contains( .getHours() int( duration( timestamp( ( ) [ ] { } , . : ? ! - + * / % == < >= &&
     || in 0 1 50 2.5 1e3 0x1f 7u true null 'a' "P7D" r'\\' '''b''' // é € " ' _ __call_0 and"""
 pieces = st.sampled_from([*PIECES.split(), "\n", "\t"])

@@ -211,12 +211,21 @@ def test_a_given_condition_takes_its_facts_from_the_prompt() -> None:
     assert [in_short(fact) for fact in draft.facts] == ["price number [EUR] named 'price'"]
 
 
-@pytest.mark.parametrize("condition", ["stock > 3", "price.contains('x')"])
-def test_a_given_condition_over_other_facts_asks_for_the_facts(condition: str) -> None:
-    for prompt in ("tell me when the price is below 50 EUR", "tell me when my mother calls"):
-        with pytest.raises(InvalidInput) as caught:
-            classify(prompt, condition=condition)
-        assert caught.value.field == "facts"
+def test_a_given_condition_beside_a_prompt_that_tells_no_facts_asks_for_them() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        classify("tell me when my mother calls", condition="stock > 3")
+    assert caught.value.field == "facts"
+
+
+@pytest.mark.parametrize("condition", ["stock > 3", "price.contains('x')", "price <"])
+def test_a_mistake_in_a_given_condition_is_shown_beside_the_facts_of_the_prompt(condition: str) -> None:
+    with pytest.raises(ConditionInvalid) as caught:
+        classify("tell me when the price is below 50 EUR", condition=condition)
+    assert caught.value.field == "condition"
+    _, shown, caret, *_, cure = caught.value.message.split("\n")
+    assert shown.strip() == condition
+    assert caret.strip() == "^"
+    assert "give facts too" in cure
 
 
 def test_a_given_schedule_wins_over_the_prompt() -> None:

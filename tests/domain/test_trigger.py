@@ -195,6 +195,13 @@ def test_a_cool_down_holds_back_until_exactly_its_end() -> None:
     comes(held_back, ENTERS, 5, now=AT + HOUR).then(fired(5, AT + HOUR))
 
 
+@pytest.mark.parametrize("cooldown", [timedelta(), HOUR])
+def test_after_a_clock_that_was_ahead_nothing_cools_down(cooldown: timedelta) -> None:
+    ahead = AT + 5 * HOUR
+    stream = given(created(cooldown=cooldown), fired(1, ahead))
+    comes(stream, ENTERS, 3).then(fired(3))
+
+
 def test_a_suppressed_occasion_does_not_start_a_cool_down() -> None:
     stream = comes(given(created(cooldown=HOUR)), ENTERS, 1).then(fired(1))
     held_back = comes(stream, ENTERS, 3, now=AT + HOUR / 2).then(suppressed(3, "cooldown", AT + HOUR / 2))
@@ -363,7 +370,8 @@ def test_no_sequence_of_commands_and_changes_breaks_a_trigger(
                     assert before.enabled
                     assert not before.deleted
                     assert before.frequency is not Frequency.ONCE or fired_since_enabled == 0
-                    assert before.last_fired_at is None or AT + later >= before.last_fired_at + before.cooldown
+                    cooling = AT + later - (before.last_fired_at or AT + later)
+                    assert not (before.last_fired_at and timedelta() <= cooling < before.cooldown)
                     fired_since_enabled += 1
                     judged.append(place)
                 case TriggerSuppressed(occasion=place):

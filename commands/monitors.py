@@ -1,7 +1,8 @@
-"""Commands on monitors: create, change, pause, resume, delete, evaluate now."""
+"""Commands on monitors: create, change, pause, resume, delete, restore, evaluate now."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from commands.event_store import (
@@ -18,12 +19,13 @@ from commands.event_store import (
 from commands.http.caller import Caller
 from commands.plan_compiler import PlanCompiler, Wish
 from commands.shell import ATTEMPTS_MAX, Shell, Written
-from commands.streams import Aggregate, SnapshotRule, load_own
+from commands.streams import Aggregate, Loaded, SnapshotRule, load_own
 from domain import evaluation, monitor
 from domain.errors import DuplicateName, MonitorLimitExceeded, StaleVersion
 from domain.evaluation import Evaluation, EvaluationRequested
 from domain.monitor import Monitor, Status
-from domain.plan import NAME_CHARS_MAX
+from domain.plan import NAME_CHARS_MAX, Plan
+from domain.source import signal_ids
 
 MONITOR = Aggregate(
     initial=Monitor(), evolve=monitor.evolve, snapshots=SnapshotRule("monitor", version=1, state=Monitor)
@@ -31,6 +33,21 @@ MONITOR = Aggregate(
 EVALUATION = Aggregate(initial=Evaluation(), evolve=evaluation.evolve)
 
 NAME_ATTEMPTS_MAX = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMonitor:
+    """A monitor to be started. Unless it `insists_on_name`, its name may get a number, `first_number` or one above (1: none);
+    a paused one takes no place."""
+
+    name: str
+    prompt: str
+    plan: Plan
+    insists_on_name: bool = False
+    paused: bool = False
+    first_look_after: timedelta = timedelta()
+    first_number: int = 1
+    forked_from: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +61,53 @@ class MonitorCommands:
     async def create(
         self, caller: Caller, wish: Wish, *, answer: Callable[[Written[Monitor]], object]
     ) -> Written[Monitor]:
-        """Create a monitor; its first evaluation is due at once. A name that Vigil chose gives way to one that is taken,
-        a name that the person chose raises `DuplicateName`."""
+        """Compile a wish and start the monitor it leads to. Raises what is wrong with it, naming the field, and what
+        `start` raises."""
         await self.shell.refuse_repeated(caller)
-        name, plan = await self.compiler.compile(wish)
+        name, plan = await self.compiler.compile(wish, owner_id=caller.user_id)
+        new = NewMonitor(name=name, prompt=wish.prompt, plan=plan, insists_on_name=wish.name is not None)
+        return await self.start(caller, new, answer=answer)
+
+    async def start(
+        self, caller: Caller, new: NewMonitor, *, answer: Callable[[Written[Monitor]], object]
+    ) -> Written[Monitor]:
+        """Create a monitor; its first evaluation is due at once, or later as it says. A name that is taken raises
+        `DuplicateName` where it is insisted on, and otherwise gets a number. Raises `MonitorLimitExceeded`."""
         now, monitor_id = self.shell.now(), self.shell.new_id()
-        for attempt in range(1, NAME_ATTEMPTS_MAX + 1):
-            candidate = name if attempt == 1 else f"{name[: NAME_CHARS_MAX - 5]} ({attempt})"
-            events = monitor.create(name=candidate, prompt=wish.prompt, plan=plan, now=now)
+        for number in range(new.first_number, new.first_number + NAME_ATTEMPTS_MAX):
+            told = "" if number == 1 else f" ({number})"
+            name = new.name[: NAME_CHARS_MAX - len(told)] + told if told else new.name
+            events = monitor.create(name=name, prompt=new.prompt, plan=new.plan, now=now, forked_from=new.forked_from)
+            if new.paused:
+                events += monitor.pause(MONITOR.fold(events), now=now)
             companions: list[Companion] = [
-                self._name(caller, candidate, monitor_id),
-                self._place(caller, monitor_id),
-                KeepSchedule(monitor_id, caller.user_id, plan.schedule, active=True, due_at=now),
+                self._name(caller, name, monitor_id),
+                *([] if new.paused else [self._place(caller, monitor_id)]),
+                self._schedule(caller, monitor_id, new.plan, active=not new.paused, due_at=now + new.first_look_after),
             ]
             try:
                 return await self.shell.create(
                     caller, MONITOR, monitor_id, events, companions=companions, answer=answer
                 )
             except AlreadyReserved:
-                if wish.name is not None:
+                if new.insists_on_name:
                     raise DuplicateName(field="name") from None
             except QuotaExceeded:
                 raise MonitorLimitExceeded from None
         raise DuplicateName(field="name")
 
-    async def revise(self, caller: Caller, monitor_id: UUID, wish: Wish, *, if_version: int | None) -> Written[Monitor]:
+    async def revise(
+        self,
+        caller: Caller,
+        monitor_id: UUID,
+        wish: Wish,
+        *,
+        if_version: int | None,
+        present: Loaded[Monitor] | None = None,
+    ) -> Written[Monitor]:
         """Change name and plan together."""
         await self.shell.refuse_repeated(caller)
-        _, plan = await self.compiler.compile(wish)
+        _, plan = await self.compiler.compile(wish, owner_id=caller.user_id)
         now = self.shell.now()
 
         def decide(current: Monitor) -> list[monitor.MonitorEvent]:
@@ -85,10 +121,10 @@ class MonitorCommands:
                 written += [self._name(caller, after.name, monitor_id)]
             if before.plan != after.plan:
                 active = after.status is Status.ACTIVE
-                written += [KeepSchedule(monitor_id, caller.user_id, plan.schedule, active=active, due_at=now)]
+                written += [self._schedule(caller, monitor_id, plan, active=active, due_at=now)]
             return written
 
-        return await self._change(caller, monitor_id, decide, companions, if_version)
+        return await self._change(caller, monitor_id, decide, companions, if_version, present=present)
 
     async def change(
         self, caller: Caller, monitor_id: UUID, wish_of: Callable[[Monitor], Wish], *, if_version: int | None
@@ -99,7 +135,8 @@ class MonitorCommands:
             present = await load_own(self.shell.store, MONITOR, monitor_id, caller.user_id)
             version = present.version if if_version is None else if_version
             try:
-                return await self.revise(caller, monitor_id, wish_of(present.state), if_version=version)
+                wish = wish_of(present.state)
+                return await self.revise(caller, monitor_id, wish, if_version=version, present=present)
             except StaleVersion:
                 if if_version is not None:
                     raise
@@ -110,10 +147,9 @@ class MonitorCommands:
         now = self.shell.now()
 
         def companions(_before: Monitor, after: Monitor) -> list[Companion]:
-            schedule = after.current_plan.schedule
             return [
                 Release(_place_scope(caller), str(monitor_id)),
-                KeepSchedule(monitor_id, caller.user_id, schedule, active=False, due_at=now),
+                self._schedule(caller, monitor_id, after.current_plan, active=False, due_at=now),
             ]
 
         return await self._change(
@@ -121,14 +157,13 @@ class MonitorCommands:
         )
 
     async def resume(self, caller: Caller, monitor_id: UUID, *, if_version: int | None) -> Written[Monitor]:
-        """Evaluate again, at once."""
+        """Evaluate again, at once; a failing one has its place already."""
         now = self.shell.now()
 
-        def companions(_before: Monitor, after: Monitor) -> list[Companion]:
-            schedule = after.current_plan.schedule
+        def companions(before: Monitor, after: Monitor) -> list[Companion]:
             return [
-                self._place(caller, monitor_id),
-                KeepSchedule(monitor_id, caller.user_id, schedule, active=True, due_at=now),
+                *([self._place(caller, monitor_id)] if before.status is Status.PAUSED else []),
+                self._schedule(caller, monitor_id, after.current_plan, active=True, due_at=now),
             ]
 
         return await self._change(
@@ -148,6 +183,24 @@ class MonitorCommands:
 
         return await self._change(
             caller, monitor_id, lambda current: monitor.delete(current, now=now), companions, if_version, status=204
+        )
+
+    async def restore(
+        self, caller: Caller, monitor_id: UUID, *, name: str | None, if_version: int | None
+    ) -> Written[Monitor]:
+        """Take a deleted monitor out again, under another name if one is given, and evaluate it at once. Raises
+        `DuplicateName` when its name was taken meanwhile, `MonitorLimitExceeded` when no place is free."""
+        now = self.shell.now()
+
+        def companions(_before: Monitor, after: Monitor) -> list[Companion]:
+            return [
+                self._name(caller, after.name, monitor_id),
+                self._place(caller, monitor_id),
+                self._schedule(caller, monitor_id, after.current_plan, active=True, due_at=now),
+            ]
+
+        return await self._change(
+            caller, monitor_id, lambda current: monitor.restore(current, name=name, now=now), companions, if_version
         )
 
     async def evaluate(
@@ -182,11 +235,19 @@ class MonitorCommands:
         companions: Callable[[Monitor, Monitor], Sequence[Companion]],
         if_version: int | None,
         *,
+        present: Loaded[Monitor] | None = None,
         status: int = 200,
     ) -> Written[Monitor]:
         try:
             return await self.shell.change(
-                caller, MONITOR, monitor_id, decide, if_version=if_version, companions=companions, status=status
+                caller,
+                MONITOR,
+                monitor_id,
+                decide,
+                if_version=if_version,
+                present=present,
+                companions=companions,
+                status=status,
             )
         except AlreadyReserved:
             raise DuplicateName(field="name") from None
@@ -195,6 +256,18 @@ class MonitorCommands:
 
     def _name(self, caller: Caller, name: str, monitor_id: UUID) -> Reserve:
         return Reserve(_name_scope(caller), name.casefold(), monitor_id)
+
+    def _schedule(
+        self, caller: Caller, monitor_id: UUID, plan: Plan, *, active: bool, due_at: datetime
+    ) -> KeepSchedule:
+        return KeepSchedule(
+            monitor_id,
+            caller.user_id,
+            plan.schedule,
+            active=active,
+            due_at=due_at,
+            signals=signal_ids(plan.sources),
+        )
 
     def _place(self, caller: Caller, monitor_id: UUID) -> Reserve:
         return Reserve(_place_scope(caller), str(monitor_id), monitor_id, self.active_max)

@@ -30,7 +30,8 @@ from domain.source import Source
 
 
 class MonitorBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to watch. Only `prompt` and `sources` are needed; facts and a condition given here need no model."""
+    """What to watch. Only `prompt` and `sources` are needed; facts and a condition given here need no model. With a
+    `reset_condition` an active monitor stays active until that is met: active above 30, inactive again only below 28."""
 
     prompt: str
     name: str | None = None
@@ -41,10 +42,12 @@ class MonitorBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     confirmations: int = 1
     min_confidence: float = 0.5
     fires: Fires | None = None
+    reset_condition: str | None = None
 
 
 class MonitorPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to change; what is left out stays. A new prompt without facts and condition is compiled again."""
+    """What to change; what is left out stays. A new prompt without facts and condition is compiled again. An empty
+    `reset_condition` takes it away."""
 
     prompt: str | None = None
     name: str | None = None
@@ -55,6 +58,13 @@ class MonitorPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     confirmations: int | None = None
     min_confidence: float | None = None
     fires: Fires | None = None
+    reset_condition: str | None = None
+
+
+class RestoreBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Another name, where the old one was taken meanwhile."""
+
+    name: str | None = None
 
 
 class MonitorWrites(Controller):
@@ -73,8 +83,8 @@ class MonitorWrites(Controller):
     ) -> Response[Envelope[MonitorShape]]:
         """Compile the prompt and watch from now on. 201 with the compiled plan; the first evaluation runs at once."""
         caller = await caller_of(request)
-        command = monitors.create(caller, _wish(data), answer=_as_created)
-        return await started(request, command, _as_created, projected)
+        command = monitors.create(caller, wish_of(data), answer=as_created)
+        return await started(request, command, as_created, projected)
 
     @put("/{monitor_id:uuid}", summary="Replace a monitor's name and plan")
     async def replace_monitor(
@@ -88,7 +98,7 @@ class MonitorWrites(Controller):
     ) -> Response[Envelope[MonitorShape]]:
         """Compile again; another question makes the state unknown again."""
         caller = await caller_of(request)
-        command = monitors.revise(caller, monitor_id, _wish(data), if_version=if_version(request))
+        command = monitors.revise(caller, monitor_id, wish_of(data), if_version=if_version(request))
         return await changed(request, caller, monitors.shell, command, monitor_views, projected)
 
     @patch("/{monitor_id:uuid}", summary="Change parts of a monitor")
@@ -104,7 +114,7 @@ class MonitorWrites(Controller):
         """Change what is given and keep the rest."""
         caller = await caller_of(request)
         command = monitors.change(
-            caller, monitor_id, lambda present: _merged(data, present), if_version=if_version(request)
+            caller, monitor_id, lambda present: merged_wish(data, present), if_version=if_version(request)
         )
         return await changed(request, caller, monitors.shell, command, monitor_views, projected)
 
@@ -116,10 +126,27 @@ class MonitorWrites(Controller):
         monitors: NamedDependency[MonitorCommands],
         projected: NamedDependency[Projected],
     ) -> Response[None]:
-        """Stop watching and put the monitor away; its history stays."""
+        """Stop watching and put the monitor away; its history stays, and it can be restored."""
         caller = await caller_of(request)
         command = monitors.delete(caller, monitor_id, if_version=if_version(request))
         return await deleted(request, command, projected)
+
+    @post("/{monitor_id:uuid}/restore", status_code=200, summary="Restore a deleted monitor")
+    async def restore_monitor(
+        self,
+        request: AnyRequest,
+        monitor_id: FromPath[UUID],
+        monitors: NamedDependency[MonitorCommands],
+        monitor_views: NamedDependency[Views[MonitorShape]],
+        projected: NamedDependency[Projected],
+        data: JSONBody[RestoreBody] = RestoreBody(),  # noqa: B008  frozen
+    ) -> Response[Envelope[MonitorShape]]:
+        """Watch again what was deleted, whenever that was: with its history, triggers and state, from now on. It needs a
+        free place, and its name or another one; a monitor that is not deleted stays as it is. Deleted monitors are listed
+        by `GET /monitors?status=archived`."""
+        caller = await caller_of(request)
+        command = monitors.restore(caller, monitor_id, name=data.name, if_version=if_version(request))
+        return await changed(request, caller, monitors.shell, command, monitor_views, projected)
 
     @post("/{monitor_id:uuid}/pause", status_code=200, summary="Pause a monitor")
     async def pause_monitor(
@@ -163,7 +190,8 @@ class MonitorWrites(Controller):
         return await started(request, command, _accepted, projected, status=202)
 
 
-def _wish(data: MonitorBody) -> Wish:
+def wish_of(data: MonitorBody) -> Wish:
+    """What a whole body asks for; raises `InvalidInput` for its schedule."""
     return Wish(
         prompt=data.prompt,
         name=data.name,
@@ -174,13 +202,18 @@ def _wish(data: MonitorBody) -> Wish:
         confirmations=data.confirmations,
         min_confidence=data.min_confidence,
         fires=data.fires,
+        reset_condition=data.reset_condition or None,
     )
 
 
-def _merged(data: MonitorPatch, present: Monitor) -> Wish:
-    """The present monitor with the changes; a new prompt drops what the old one was compiled into."""
+def merged_wish(data: MonitorPatch, present: Monitor) -> Wish:
+    """The present monitor with the changes; a new prompt drops what the old one was compiled into. Raises `InvalidInput`
+    for the schedule, `NotFound` for a monitor that was never created."""
     plan = present.current_plan
     recompiled = data.prompt is not None and data.prompt != present.prompt
+    reset = data.reset_condition
+    if reset is None and not recompiled:
+        reset = plan.reset_condition
     return Wish(
         prompt=present.prompt if data.prompt is None else data.prompt,
         name=data.name,
@@ -191,10 +224,12 @@ def _merged(data: MonitorPatch, present: Monitor) -> Wish:
         confirmations=plan.confirmations if data.confirmations is None else data.confirmations,
         min_confidence=plan.min_confidence if data.min_confidence is None else data.min_confidence,
         fires=data.fires or (plan.fires if not recompiled and data.condition is None else None),
+        reset_condition=reset or None,
     )
 
 
-def _as_created(written: Written[Monitor]) -> MonitorShape:
+def as_created(written: Written[Monitor]) -> MonitorShape:
+    """A monitor that was just started, as the answer to that shows it."""
     state, at = written.state, first_of(written, MonitorCreated).created_at
     return monitor_shape(
         id=written.stream_id,

@@ -9,7 +9,7 @@ import msgspec
 
 from domain.action import ActionConfig
 from domain.errors import InvalidInput
-from domain.fact import FactSpec
+from domain.fact import FactSpec, FactType, FactValue
 from domain.monitor import State
 from domain.plan import Fires, Kind, Plan
 from domain.schedule import Cron, Every, Schedule
@@ -25,14 +25,25 @@ class ScheduleShape(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     timezone: str | None = None
 
 
+class FailingShape(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a monitor is failing: since when its sources cannot be read, how many looks in a row had failed when that was
+    noticed, and what was wrong then."""
+
+    since: datetime
+    failures: int
+    code: str
+    message: str
+
+
 class MonitorShape(msgspec.Struct, frozen=True, kw_only=True):
-    """A monitor with its plan and present state."""
+    """A monitor with its plan and present state; `failing` is null unless the status is failing."""
 
     id: UUID
     name: str
     prompt: str
     kind: Kind
     status: str
+    failing: FailingShape | None
     state: State
     facts: tuple[FactSpec, ...]
     condition: str
@@ -41,12 +52,57 @@ class MonitorShape(msgspec.Struct, frozen=True, kw_only=True):
     confirmations: int
     min_confidence: float
     fires: Fires
+    reset_condition: str | None
     explanation: str
     last_evaluated_at: datetime | None
     next_due_at: datetime | None
     version: int
     created_at: datetime
     updated_at: datetime
+
+
+class FactShape(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that was read, and where it stands in the evidence. `confidence` is 0..1."""
+
+    name: str
+    type: FactType
+    value: FactValue
+    unit: str | None
+    confidence: float
+    quote: str
+    source_url: str
+    evidence_hash: str
+    observed_at: datetime
+
+
+class ConditionShape(msgspec.Struct, frozen=True, kw_only=True):
+    """What was judged: the expression, every value it used, and what it said (null: inconclusive)."""
+
+    expression: str
+    inputs: dict[str, FactValue | None]
+    result: bool | None
+
+
+class EvaluationError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why nothing could be judged."""
+
+    code: str
+    message: str
+
+
+class PlanShape(msgspec.Struct, frozen=True, kw_only=True):
+    """What a wish was compiled into."""
+
+    kind: Kind
+    facts: tuple[FactSpec, ...]
+    condition: str
+    sources: tuple[Source, ...]
+    schedule: ScheduleShape
+    confirmations: int
+    min_confidence: float
+    fires: Fires
+    reset_condition: str | None
+    explanation: str
 
 
 class ActionShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +142,7 @@ def monitor_shape(
     prompt: str,
     status: str,
     state: State,
+    failing: FailingShape | None = None,
     plan: Plan,
     last_evaluated_at: datetime | None,
     next_due_at: datetime | None,
@@ -100,6 +157,7 @@ def monitor_shape(
         prompt=prompt,
         kind=plan.kind,
         status=status,
+        failing=failing,
         state=state,
         facts=plan.facts,
         condition=plan.condition,
@@ -108,12 +166,29 @@ def monitor_shape(
         confirmations=plan.confirmations,
         min_confidence=plan.min_confidence,
         fires=plan.fires,
+        reset_condition=plan.reset_condition,
         explanation=plan.explanation,
         last_evaluated_at=last_evaluated_at,
         next_due_at=next_due_at,
         version=version,
         created_at=created_at,
         updated_at=updated_at,
+    )
+
+
+def plan_shape(plan: Plan) -> PlanShape:
+    """A plan as clients read it."""
+    return PlanShape(
+        kind=plan.kind,
+        facts=plan.facts,
+        condition=plan.condition,
+        sources=plan.sources,
+        schedule=schedule_shape(plan.schedule),
+        confirmations=plan.confirmations,
+        min_confidence=plan.min_confidence,
+        fires=plan.fires,
+        reset_condition=plan.reset_condition,
+        explanation=plan.explanation,
     )
 
 

@@ -1,5 +1,6 @@
 """GET of /api/v1/monitors: what a person watches, and every change of state."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, Any, Literal, LiteralString
 from uuid import UUID
@@ -10,11 +11,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from commands.http.form import AnyRequest, Envelope, Page, answer
-from commands.shapes import MonitorShape, monitor_shape
+from commands.shapes import FailingShape, MonitorShape, monitor_shape
 from domain.errors import InvalidInput, NotFound
 from domain.monitor import State
 from domain.plan import Kind, Plan
-from read_api.database import Pool, fetch_row
+from read_api.database import Pool, fetch_row, fetch_rows
 from read_api.paging import (
     Cursor,
     HistoryLimit,
@@ -41,12 +42,14 @@ SEARCH_CHARS_MAX = 200
 MonitorStatus = Literal["active", "paused", "failing", "archived"]
 
 _COLUMNS = """
-select m.id, m.name, m.prompt, m.status, m.state, m.plan::text as plan, m.last_evaluated_at, s.due_at as next_due_at,
+select m.id, m.name, m.prompt, m.status, m.failing, m.state, m.plan::text as plan, m.last_evaluated_at, s.due_at as next_due_at,
        m.version, m.created_at, m.updated_at
 from monitors m left join schedule s on s.monitor_id = m.id and s.active
 """
 
 _FIND = _COLUMNS + "where m.id = %(id)s and m.owner_id = %(owner_id)s and m.deleted_at is null"
+
+_THESE = _COLUMNS + "where m.id = any(%(ids)s)"
 
 _MATCHING = """
 where m.owner_id = %(owner_id)s
@@ -78,13 +81,22 @@ _ORDERS: dict[str, LiteralString] = {
 
 _OWNED = "select from monitors where id = %(monitor_id)s and owner_id = %(owner_id)s"
 
-_CHANGES = """
+_CHANGE_COLUMNS = """
 select c.id, c.monitor_id, c.from_state as "from", c.to_state as "to", c.evaluation_id, c.changed_at as "at"
-from changes c join monitors m on m.id = c.monitor_id
+from changes c
+"""
+
+_THESE_CHANGES = _CHANGE_COLUMNS + "where c.id = any(%(ids)s)"
+
+_CHANGES = (
+    _CHANGE_COLUMNS
+    + """
+join monitors m on m.id = c.monitor_id
 where c.monitor_id = %(monitor_id)s and m.owner_id = %(owner_id)s
   and (c.changed_at, c.id) < (%(after_at)s, %(after_id)s)
 order by c.changed_at desc, c.id desc limit %(limit)s
 """
+)
 
 _plan = msgspec.json.Decoder(Plan)
 
@@ -120,6 +132,14 @@ class MonitorViews:
         """A person's monitor that was not deleted."""
         row = await fetch_row(self._pool, _FIND, {"owner_id": owner_id, "id": id})
         return None if row is None else _shape(row)
+
+    async def these(self, ids: Collection[UUID]) -> list[MonitorShape]:
+        """The monitors of these ids, whoever owns them, archived ones too, in any order."""
+        return [_shape(row) for row in await fetch_rows(self._pool, _THESE, {"ids": list(ids)})]
+
+    async def these_changes(self, ids: Collection[UUID]) -> list[ChangeShape]:
+        """The state changes of these ids, whoever owns them, in any order."""
+        return msgspec.convert(await fetch_rows(self._pool, _THESE_CHANGES, {"ids": list(ids)}), list[ChangeShape])
 
     async def listed(self, owner_id: UUID, wanted: MonitorFilter, window: Window) -> Listed[MonitorShape]:
         """A window of a person's monitors."""
@@ -187,7 +207,9 @@ class MonitorReads(Reads):
     ) -> Response[Envelope[MonitorShape]]:
         """A monitor with its plan and state; the ETag is what If-Match takes.
 
-        With `as_of` it is the monitor as it was at that moment, also one that was deleted since; `next_due_at` is null then.
+        With `as_of` it is the monitor as it was recorded at that moment, also one that was deleted since; `next_due_at` is
+        null then. What happens is recorded some milliseconds after the time it carries, such as `created_at`; before a
+        monitor was recorded the answer is 404.
         """
         owner_id, moment = request.user.user_id, moment_given(as_of, field="as_of")
         if moment is None:
@@ -214,4 +236,5 @@ class MonitorReads(Reads):
 
 
 def _shape(row: dict[str, Any]) -> MonitorShape:
-    return monitor_shape(**{**row, "plan": _plan.decode(row["plan"]), "state": State(row["state"])})
+    failing = msgspec.convert(row["failing"], FailingShape | None)
+    return monitor_shape(**{**row, "plan": _plan.decode(row["plan"]), "state": State(row["state"]), "failing": failing})

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -71,7 +72,7 @@ WRONG: dict[str, tuple[Json, str, str]] = {
     "private feed": ({"sources": [{"type": "feed", "url": "http://10.0.0.1/"}]}, "sources[0].url", "private network"),
     "no type": ({"sources": [{"url": SHOP}]}, "sources[0].type", "required"),
     "unknown type": ({"sources": source(type="ftp")}, "sources[0].type", "ftp"),
-    "unknown field of a source": ({"sources": source(method="POST")}, "sources[0].method", "unknown there is no field 'method'; known are: headers, select, type, url"),
+    "unknown field of a source": ({"sources": source(method="POST")}, "sources[0].method", "unknown there is no field 'method'; known are: headers, render, select, type, url"),
     "feed with a selector": (
         {"sources": [{"type": "feed", "url": SHOP, "select": {"css": "p"}}]},
         "sources[0].select",
@@ -114,7 +115,7 @@ WRONG: dict[str, tuple[Json, str, str]] = {
         "number",
     ),
     "window that is none": ({"condition": 'min_over(price, "P1M") < 1.0'}, "condition", "differ in length"),
-    "condition without facts": ({"facts": None, "condition": "weight < 5.0"}, "facts", "give them too"),
+    "condition over other facts than the prompt tells": ({"facts": None, "condition": "weight < 5.0"}, "condition", "give facts too"),
     # the schedule
     "cron that is never due": ({"schedule": {"cron": "0 0 30 2 *"}}, "schedule.cron", "ever due"),
     "cron that is no line": ({"schedule": {"cron": "every day"}}, "schedule.cron", "five fields"),
@@ -184,7 +185,8 @@ async def test_what_is_wrong_is_named_and_nothing_is_stored(eve: Person, kept: J
     changes, field, words = WRONG[case]
     body = wish(**changes)
     before = await eve.installation.stored(eve.user_id)
-    for method, path in (("POST", "/monitors"), ("PUT", f"/monitors/{kept['id']}")):
+    wholes = [("POST", "/monitors"), ("PUT", f"/monitors/{kept['id']}"), ("POST", "/monitors/preview")]
+    for method, path in wholes:
         error = await eve.is_refused(method, path, body, status=400)
         assert error["code"] == "VALIDATION_ERROR"
         assert [detail["field"] for detail in error["details"]] == [field]
@@ -201,9 +203,30 @@ PATCHES = [case for case, (changes, *_) in WRONG.items() if None not in changes.
 @pytest.mark.parametrize("case", PATCHES)
 async def test_a_part_that_is_wrong_is_refused_as_the_whole_is(eve: Person, kept: Json, case: str) -> None:
     changes, field, _ = WRONG[case]
-    error = await eve.is_refused("PATCH", f"/monitors/{kept['id']}", changes, status=400)
-    assert [detail["field"] for detail in error["details"]] == [field]
-    assert await eve.gets("GET", f"/monitors/{kept['id']}") == kept
+    before = await eve.installation.stored(eve.user_id)
+    path = f"/monitors/{kept['id']}"
+    for method, where in (("PATCH", path), ("POST", f"{path}/fork")):
+        error = await eve.is_refused(method, where, changes, status=400)
+        assert (error["code"], [detail["field"] for detail in error["details"]]) == ("VALIDATION_ERROR", [field])
+    assert await eve.installation.stored(eve.user_id) == before
+    assert await eve.gets("GET", path) == kept
+
+
+@pytest.mark.parametrize("case", WRONG)
+async def test_what_is_wrong_is_found_wrong_without_an_attempt_to_store_it(eve: Person, kept: Json, case: str) -> None:
+    """In the same field and words as it is refused; what is of a wrong type is refused here, too."""
+    changes, field, words = WRONG[case]
+    before = await eve.installation.stored(eve.user_id)
+    bodies = [("/monitors/validate", wish(**changes), words)]
+    bodies += [(f"/monitors/{kept['id']}/validate", changes, "")] if case in PATCHES else []
+    for path, body, told in bodies:
+        response = await eve.asks("POST", path, body)
+        answer = response.json()
+        details = answer["data"]["details"] if response.status_code == 200 else answer["error"]["details"]
+        assert field in [detail["field"] for detail in details]
+        assert told in " ".join(f"{detail['issue']} {detail['message']}" for detail in details)
+        assert response.status_code == 400 or (answer["data"]["valid"], answer["data"]["plan"]) == (False, None)
+    assert await eve.installation.stored(eve.user_id) == before
 
 
 async def test_every_field_of_a_wrong_type_is_listed(eve: Person) -> None:
@@ -232,6 +255,28 @@ async def test_every_field_of_a_wrong_type_is_listed(eve: Person) -> None:
         "fires": "invalid",
     }
     assert all(detail["message"] for detail in error["details"])
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        ({"sources": [{"url": "https://example.org/"}]}, "sources[0].type", "one of feed, http, search, signal"),
+        ({"facts": [{"name": "price"}]}, "facts[0].type", "one of boolean, list, number, text, timestamp"),
+        ({"sources": [{"type": "signal", "id": "mine"}]}, "sources[0].id", "not an id"),
+        ({"sources": [{"type": "http", "url": "example.org"}]}, "sources[0].url", "such as https://"),
+    ],
+)
+async def test_what_is_missing_or_malformed_is_told_with_what_would_do(
+    eve: Person, body: Json, field: str, words: str
+) -> None:
+    error = await eve.is_refused("POST", "/monitors", wish(**body), status=400)
+    assert [detail["field"] for detail in error["details"]] == [field]
+    assert words in error["details"][0]["message"]
+
+
+async def test_a_time_that_is_none_is_told_with_one_that_is(eve: Person) -> None:
+    error = await eve.is_refused("GET", f"/monitors/{UUID(int=1)}?as_of=yesterday", status=400)
+    assert "2026-01-31T08:00:00Z" in error["details"][0]["message"]
 
 
 async def test_a_mistake_in_a_condition_is_pointed_at(eve: Person) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from domain.monitor import State, StateChanged
+from domain.monitor import MonitorFailing, State, StateChanged
 from tests.api.conftest import MONITOR_LIMIT
 from tests.api.people import SHOP, Json, Person, wish
 from tests.conftest import AT
@@ -44,6 +44,7 @@ async def test_a_new_monitor_is_answered_with_its_whole_plan(ada: Person) -> Non
         "prompt": "Tell me when the price is under 50",
         "kind": "current_state",
         "status": "active",
+        "failing": None,
         "state": "unknown",
         "facts": [{"name": "price", "type": "number", "select": {"jsonpath": "$.price"}}],
         "condition": "price < 50.0",
@@ -51,6 +52,7 @@ async def test_a_new_monitor_is_answered_with_its_whole_plan(ada: Person) -> Non
         "schedule": {"every": "PT1H"},
         "confirmations": 2,
         "min_confidence": 0.75,
+        "reset_condition": None,
         "fires": "on_entry",
         "last_evaluated_at": None,
         "version": 1,
@@ -377,3 +379,23 @@ async def test_an_evaluation_is_asked_for_and_can_be_followed_at_once(ada: Perso
     again = await ada.gets("POST", f"{path_of(made)}/evaluate", expect=202)
     assert again == asked, "one that nobody has begun is enough"
     assert (await ada.installation.stored(ada.user_id))["requests"] == 1
+
+
+async def test_a_failing_monitor_is_resumed_and_keeps_its_place(ada: Person) -> None:
+    made = [await ada.monitor(name=f"Kettle {n}") for n in range(MONITOR_LIMIT)]
+    path = path_of(made[0])
+    failing = MonitorFailing(
+        failures=3,
+        code="SOURCE_GONE",
+        message="it is gone",
+        evaluation_id=UUID(made[0]["id"]),
+        since=AT,
+        failed_at=AT,
+    )
+    await ada.installation.append(ada.user_id, UUID(made[0]["id"]), failing)
+    assert (await ada.gets("GET", path))["failing"]["code"] == "SOURCE_GONE"
+    resumed = await ada.gets("POST", f"{path}/resume")
+    assert (resumed["status"], resumed["failing"], resumed["version"]) == ("active", None, 3)
+    assert (await ada.gets("POST", f"{path}/pause"))["status"] == "paused"
+    assert (await ada.gets("POST", f"{path}/resume"))["status"] == "active"
+    await ada.is_refused("POST", "/monitors", wish(), status=422)

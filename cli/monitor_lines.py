@@ -1,0 +1,106 @@
+"""Monitors and evaluations as lines for people. Nothing in them steers a terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cli.api_client import Json
+
+LABEL_CHARS = 12
+QUOTE_CHARS_MAX = 80
+
+
+def monitor_lines(monitor: Json) -> list[str]:
+    """A monitor with its plan."""
+    failing = monitor.get("failing")
+    return [
+        f"{_plain(monitor['name'])}  {monitor['id']}",
+        _row("state", monitor["state"]),
+        _row("status", monitor["status"]),
+        *([_row("failing", f"since {failing['since']}: {_plain(failing['message'])}")] if failing else []),
+        _row("prompt", _plain(monitor["prompt"])),
+        *plan_lines(monitor),
+        _row("last look", monitor["last_evaluated_at"] or "none yet"),
+        _row("next look", monitor["next_due_at"] or "none"),
+    ]
+
+
+def plan_lines(plan: Json) -> list[str]:
+    """What is watched: of a monitor, or of a plan that is none yet."""
+    return [
+        _row("condition", _plain(plan["condition"])),
+        *_column("facts", [f"{fact['name']}: {fact['type']}{_unit(fact)}{_where(fact)}" for fact in plan["facts"]]),
+        *_column("sources", [f"{each['type']} {_plain(each.get('url') or each['id'])}" for each in plan["sources"]]),
+        _row("schedule", " ".join(f"{name} {value}" for name, value in plan["schedule"].items())),
+        *([_row("", _plain(plan["explanation"]))] if plan["explanation"] else []),
+    ]
+
+
+def listed_lines(monitors: Sequence[Json]) -> list[str]:
+    """Monitors in a table, one a line."""
+    if not monitors:
+        return []
+    rows = [
+        ("STATE", "STATUS", "NAME", "NEXT LOOK", "ID"),
+        *(
+            (each["state"], each["status"], _plain(each["name"]), each["next_due_at"] or "-", each["id"])
+            for each in monitors
+        ),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]
+
+
+def evaluation_lines(evaluation: Json) -> list[str]:
+    """What came of an evaluation: the verdict, why, and every value with the words it was read from."""
+    error, condition = evaluation["error"], evaluation["condition"]
+    if error is not None:
+        return [f"failed: {error['code']}: {_plain(error['message'])}", *_sources_that_failed(evaluation)]
+    if condition is None:
+        return [f"{evaluation['status']}: {evaluation['id']}"]
+    switched = f"{evaluation['state_before']} → {evaluation['state_after']}"
+    return [
+        f"{evaluation['verdict']}: {_plain(condition['expression'])}",
+        *([f"  {_plain(evaluation['reason'])}"] if evaluation["reason"] else []),
+        *(f"  {_plain(name)} = {_value(value)}" for name, value in condition["inputs"].items()),
+        *(
+            f"  {fact['name']} was read from “{_quote(fact)}” at {_plain(fact['source_url'])}"
+            for fact in evaluation["facts"]
+        ),
+        f"  state {switched if evaluation['changed'] else evaluation['state_after']}",
+    ]
+
+
+def _sources_that_failed(evaluation: Json) -> list[str]:
+    return [f"  {each['outcome']}: {_plain(each['url'])}" for each in evaluation["evidence"]]
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:<{LABEL_CHARS}}{text}"
+
+
+def _column(label: str, texts: Sequence[str]) -> list[str]:
+    return [_row(label if number == 0 else "", text) for number, text in enumerate(texts)]
+
+
+def _unit(fact: Json) -> str:
+    return f" {_plain(fact['unit'])}" if fact.get("unit") else ""
+
+
+def _where(fact: Json) -> str:
+    return "".join(f", {how} {_plain(str(where))}" for how, where in (fact.get("select") or {}).items())
+
+
+def _quote(fact: Json) -> str:
+    text = _plain(fact["quote"])
+    return text if len(text) <= QUOTE_CHARS_MAX else f"{text[: QUOTE_CHARS_MAX - 1]}…"
+
+
+def _value(value: Any) -> str:  # noqa: ANN401  JSON
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return "unknown" if value is None else _plain(str(value))
+
+
+def _plain(text: str) -> str:
+    """The text on one line, without what a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

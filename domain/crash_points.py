@@ -27,6 +27,8 @@ class CrashPoint(StrEnum):
     """The jobs are in the queue."""
     EVALUATOR_BEFORE_APPEND = "evaluator.before_append"
     """The source was read and judged; nothing is recorded."""
+    EVALUATOR_AFTER_GROUP = "evaluator.after_group"
+    """Evaluations that finished together are recorded, in one commit; those who wait for that do not know it."""
     EVALUATOR_AFTER_APPEND = "evaluator.after_append"
     """The evaluation is recorded; its job is not acknowledged."""
     NOTIFIER_AFTER_APPEND = "notifier.after_append"

@@ -32,6 +32,7 @@ def main(
     folder: Annotated[
         Path | None, typer.Option(help="Where logs and data are kept; else they are gone when it is done.")
     ] = None,
+    short: Annotated[bool, typer.Option("--short", help="Leave out the scenarios of a minute and more.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON for programs.")] = False,
 ) -> None:
     """Break Vigil on purpose, again and again, and see that what must hold holds."""
@@ -50,7 +51,7 @@ def main(
         where.mkdir(parents=True, exist_ok=True)
         where.chmod(0o755)  # the server's own user must reach its folder
         servers = stack.enter_context(servers_of_our_own(where))
-        report = asyncio.run(play_seeds(servers, range(seed, seed + seeds), at_once=at_once, told=tell))
+        report = asyncio.run(play_seeds(servers, range(seed, seed + seeds), at_once=at_once, long=not short, told=tell))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(report)))
     else:

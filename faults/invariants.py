@@ -38,6 +38,10 @@ class Invariant(StrEnum):
     """No password, token or key stands in a log."""
     READS_OWN_WRITES = "I10"
     """Who asks for at least a position is shown it, or told that it is not there yet."""
+    EVALUATED_ONCE = "I11"
+    """An evaluation has one outcome, and a slot of a monitor one evaluation."""
+    ANSWERED_IN_ORDER = "I12"
+    """What a person or a signal asked for was evaluated; signals each with what they said, in the order they came."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ def check(ledger: Ledger, stored: Stored, logs: Mapping[str, str]) -> list[Findi
         Invariant.CONVERGES: _rest(ledger, stored),
         Invariant.NO_SECRETS_IN_LOGS: _secrets(ledger, logs),
         Invariant.READS_OWN_WRITES: _stale(ledger),
+        Invariant.EVALUATED_ONCE: _evaluated(stored),
+        Invariant.ANSWERED_IN_ORDER: _answered(ledger, stored),
     }
     return [Finding(invariant, what) for invariant, whats in found.items() for what in whats]
 
@@ -214,6 +220,41 @@ def _stale(ledger: Ledger) -> Iterator[str]:
             yield f"{read.path} showed version {read.shown} to who asked for {read.position}, which wrote {read.wanted}"
         if read.status == 404:
             yield f"{read.path} was not there for who asked for {read.position}, which wrote it"
+
+
+def _evaluated(stored: Stored) -> Iterator[str]:
+    for evaluation_id, times in Counter(outcome.evaluation_id for outcome in stored.outcomes).items():
+        if times > 1:
+            yield f"the evaluation {evaluation_id} has {times} outcomes"
+    asked = set(stored.asked)
+    slots: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for outcome in stored.outcomes:
+        if outcome.evaluation_id not in asked:
+            slots[outcome.monitor_id, outcome.due_at].add(outcome.evaluation_id)
+    for (monitor_id, due_at), evaluations in slots.items():
+        if len(evaluations) > 1:
+            yield f"the slot {due_at} of {monitor_id} was evaluated {len(evaluations)} times"
+
+
+def _answered(ledger: Ledger, stored: Stored) -> Iterator[str]:
+    outcomes = {outcome.evaluation_id: (place, outcome) for place, outcome in enumerate(stored.outcomes)}
+    for evaluation_id in stored.asked:
+        if evaluation_id not in outcomes:
+            yield f"the evaluation {evaluation_id} was asked for and never made"
+    last: dict[str, int] = defaultdict(lambda: -1)
+    for sent in ledger.signals:
+        if sent.evaluations is not None and len(sent.evaluations) != 1:
+            yield f"the signal {sent.webhook_id} asked for {len(sent.evaluations)} evaluations of the one monitor there is"
+        for evaluation_id in sent.evaluations or ():
+            if evaluation_id not in outcomes:
+                yield f"the signal {sent.webhook_id} was taken and not evaluated"
+                continue
+            place, outcome = outcomes[evaluation_id]
+            if outcome.temperature != sent.temperature:
+                yield f"the signal {sent.webhook_id} said {sent.temperature}, and {outcome.temperature} was judged"
+            if place < last[sent.person]:
+                yield f"the signal {sent.webhook_id} was evaluated before one that came earlier"
+            last[sent.person] = max(place, last[sent.person])
 
 
 def _shortened(numbers: Sequence[int]) -> str:

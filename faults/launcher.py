@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-IMPORTED_ONCE = ("cli.workers", "cli.rebuilding", "cli.parked_acts")
+IMPORTED_ONCE = ("cli.workers", "cli.rebuilding", "cli.parked_acts", "cli.dead_evaluations")
 """What the children need."""
 POLL_SECONDS = 0.02
 ANSWER_SECONDS_MAX = 60.0

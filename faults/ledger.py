@@ -21,8 +21,8 @@ class Attempt:
 @dataclass
 class Command:
     """A thing somebody wanted done, however often it had to be asked. `marker` is a name that no other command uses; `makes`
-    is the type of the event that begins a stream, for a command that makes something. `stream_id` and `version` are what the
-    answer told."""
+    is the type of the event that begins a stream, for a command that makes something. `stream_id`, `version` and `secret` are
+    what the answer told."""
 
     person: str
     method: str
@@ -32,6 +32,7 @@ class Command:
     attempts: list[Attempt] = field(default_factory=list)
     stream_id: str | None = None
     version: int | None = None
+    secret: str = ""
 
     @property
     def acknowledged(self) -> bool:
@@ -62,6 +63,17 @@ class Flip:
     monitor_id: str
     price: int
     seen: bool = False
+
+
+@dataclass
+class Sent:
+    """A signal that somebody's device sent, as often as it took to be answered. `temperature` is like no other; `evaluations`
+    are what the answer said it asked for, None as long as no answer came."""
+
+    person: str
+    webhook_id: str
+    temperature: int
+    evaluations: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,7 @@ class Ledger:
     commands: list[Command] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     flips: list[Flip] = field(default_factory=list)
+    signals: list[Sent] = field(default_factory=list)
     mails: list[Mail] = field(default_factory=list)
     deaths: list[Death] = field(default_factory=list)
     appended: list[tuple[str, int]] = field(default_factory=list)

@@ -15,7 +15,7 @@ from commands.event_store import EventStore
 from domain import action, user
 from domain.action import ActionRevised, EmailAction
 from domain.event import Event, Metadata, NewEvents
-from faults.ledger import Flip, Ledger
+from faults.ledger import Flip, Ledger, Sent
 from faults.people import HIGH, LOW, PATIENCE_SECONDS, Person
 from faults.world import World
 
@@ -25,12 +25,15 @@ LOOK_SECONDS = 0.15
 
 @dataclass
 class Watcher:
-    """A person with a monitor that reads their shop every second and mails them when it becomes active."""
+    """A person with a monitor that reads their shop every second and mails them when it becomes active, and one that hears
+    what their device says."""
 
     person: Person
     shop: str
     monitor_id: str = ""
     action_id: str = ""
+    source_id: str = ""
+    secret: str = ""
     actions: list[tuple[str, int]] = field(default_factory=list)
 
 
@@ -51,6 +54,7 @@ class Load:
         async with asyncio.TaskGroup() as group:
             for watcher in self._watchers:
                 group.create_task(self._write(watcher, stop))
+                group.create_task(self._signal(watcher, stop))
                 if self.flipping:
                     group.create_task(self._flip(watcher, stop))
 
@@ -87,7 +91,27 @@ class Load:
             "frequency": "every_time",
         }
         await person.command("POST", "/triggers", link, name)
+        device = await person.command("POST", "/signal-sources", {"name": (name := person.marker())}, name)
+        watcher.source_id, watcher.secret = str(device.stream_id), device.secret
+        self._ledger.secrets[device.secret] = f"the signal secret of {person.name}"
+        hearing = {
+            "prompt": "Tell me when it is hot",
+            "name": (name := person.marker()),
+            "sources": [{"type": "signal", "id": watcher.source_id}],
+            "facts": [{"name": "temperature", "type": "number"}],
+            "condition": "temperature > 1000000.0",
+            "schedule": {"every": "PT1H"},
+        }
+        await person.command("POST", "/monitors", hearing, name)
         await self._state(watcher, "inactive")
+
+    async def _signal(self, watcher: Watcher, stop: asyncio.Event) -> None:
+        """What the device says, one thing after the other."""
+        while not stop.is_set():
+            number = len(self._ledger.signals) + 1
+            sent = Sent(watcher.person.name, f"{watcher.person.name}-{number}", number)
+            await watcher.person.send_signal(watcher.source_id, watcher.secret, sent)
+            await asyncio.sleep(self._random.uniform(0.1, 0.5))
 
     async def _switch(self, watcher: Watcher, verb: str) -> None:
         person = watcher.person

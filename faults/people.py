@@ -1,6 +1,9 @@
 """People who use Vigil over HTTP, and enter into the ledger what they asked for, what they were told and what they read."""
 
 import asyncio
+import base64
+import hmac
+import json
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -9,12 +12,13 @@ from typing import Any
 
 import aiohttp
 
-from faults.ledger import Attempt, Command, Ledger, Read
+from faults.ledger import Attempt, Command, Ledger, Read, Sent
 
 PATIENCE_SECONDS = 150.0
 """How long a person asks again for what got no answer. Above every recovery time of Vigil's, the longest of which is that
 of jobs whose scheduler died, 45 s, and whose second scheduler died as well."""
 PAUSE_SECONDS = 0.1
+LINKS_MAX = 8
 ANSWER_SECONDS_MAX = 20.0
 LOW, HIGH = 10_000, 60_000
 """Prices below 50,000 make a monitor active. Each flip has a price of its own, counted from `LOW`."""
@@ -50,9 +54,7 @@ class Person:
         """Register, follow the newest mailed link, log in; each as often as it takes."""
         account = {"email": self.email, "password": self._password, "name": self.name}
         await self._ask_until("/auth/register", account)
-        await self._ask_until("/auth/verify-email", self._newest_token, refused_is_fine=True)
-        login = {"email": self.email, "password": self._password}
-        tokens = (await self._ask_until("/auth/login", login))["data"]
+        tokens = await self._log_in()
         self._headers = {"Authorization": f"Bearer {tokens['access_token']}"}
         for kind in ("access", "refresh"):
             self._ledger.secrets[tokens[f"{kind}_token"]] = f"the {kind} token of {self.name}"
@@ -61,6 +63,18 @@ class Person:
             raise Refused(f"GET /me: {status} {me}")
         self._ledger.owners[self.name] = me["data"]["id"]
 
+    async def _log_in(self) -> dict[str, Any]:
+        """The tokens of who follows the newest link and logs in. Who registered twice, because no answer came, is mailed two
+        links, and the first may be all there is at first: it leads nowhere."""
+        login = {"email": self.email, "password": self._password}
+        for _ in range(LINKS_MAX):
+            await self._ask_until("/auth/verify-email", self._newest_token, refused_is_fine=True)
+            with suppress(Refused):
+                tokens: dict[str, Any] = (await self._ask_until("/auth/login", login))["data"]
+                return tokens
+            await asyncio.sleep(1)
+        raise Refused(f"no link that was mailed to {self.email} lets them log in")
+
     async def command(
         self, method: str, path: str, body: Mapping[str, Any] | None, marker: str, *, if_match: int | None = None
     ) -> Command:
@@ -68,7 +82,7 @@ class Person:
 
         Raises `Refused`, and `TimeoutError` when no answer came for `PATIENCE_SECONDS`.
         """
-        makes = f"{path.strip('/').removesuffix('s')}.created" if method == "POST" and path.count("/") == 1 else None
+        makes = _made_by(path) if method == "POST" and path.count("/") == 1 else None
         command = Command(self.name, method, path, marker, makes)
         self._ledger.commands.append(command)
         headers = {**self._headers, "Idempotency-Key": f"key of {marker}"}
@@ -80,6 +94,7 @@ class Person:
                 if attempt.status is not None and attempt.status < 300:
                     command.stream_id = answer["data"]["id"]
                     command.version = answer["data"].get("version", 1)
+                    command.secret = answer["data"].get("secret", "")
                     return command
                 if attempt.status is not None and attempt.status < 500 and attempt.status not in {409, 429}:
                     raise Refused(f"{method} {path}: {attempt.status} {answer}")
@@ -97,6 +112,23 @@ class Person:
         shown = data.get("version") if isinstance(data, dict) else None
         names = tuple(sorted(_names(answer)))
         self._ledger.reads.append(Read(self.name, path, position, status, command.version, shown, names))
+
+    async def send_signal(self, source_id: str, secret: str, sent: Sent) -> None:
+        """Send a signal, signed anew each time, until it is taken. Raises `Refused`, and `TimeoutError` as `command` does."""
+        self._ledger.signals.append(sent)
+        url, body = f"{self._api}/signals/{source_id}", json.dumps({"temperature": sent.temperature}).encode()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while sent.evaluations is None:
+                headers = signed(secret, sent.webhook_id, body)
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    async with self._session.post(url, data=body, headers=headers) as response:
+                        answer = await response.json()
+                        if response.status == 202:
+                            sent.evaluations = tuple(answer["data"]["evaluations"])
+                            return
+                        if response.status < 500 and response.status != 429:
+                            raise Refused(f"a signal: {response.status} {answer}")
+                await asyncio.sleep(PAUSE_SECONDS)
 
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int | None, dict[str, Any]]:
         """The answer to one request; no status when none came."""
@@ -151,6 +183,24 @@ class Person:
                 self._ledger.secrets[found[1]] = f"a link token of {self.name}"
                 return {"token": found[1]}
         return None
+
+
+def signed(secret: str, webhook_id: str, body: bytes) -> dict[str, str]:
+    """The headers of a signal (Standard Webhooks, 1.0.0)."""
+    at = str(int(time.time()))  # noqa: TID251  a sender's own clock
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.digest(key, f"{webhook_id}.{at}.".encode() + body, "sha256")
+    return {
+        "Content-Type": "application/json",
+        "webhook-id": webhook_id,
+        "webhook-timestamp": at,
+        "webhook-signature": "v1," + base64.b64encode(digest).decode(),
+    }
+
+
+def _made_by(path: str) -> str:
+    """The type of the event with which a thing begins that is posted to a path."""
+    return f"{path.strip('/').removesuffix('s').replace('-', '_')}.created"
 
 
 def _names(answer: object) -> set[str]:

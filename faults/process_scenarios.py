@@ -62,15 +62,21 @@ async def asked_to_stop(run: Run) -> None:
     run.random.shuffle(names)
     for name in names:
         await asyncio.sleep(run.random.uniform(0.3, 0.8))
-        asked_at, earlier = time.monotonic(), len(run.ledger.deaths)
-        await run.installation.restart(name)
-        death = next(death for death in run.ledger.deaths[earlier:] if death.process == name)
-        if death.status != 0:
-            run.ledger.troubles.append(f"{name} ended with status {death.status} when it was asked to stop")
-        if death.seconds > DRAIN_SECONDS_MAX:
-            run.ledger.troubles.append(f"{name} took {death.seconds:.1f} s to stop")
+        asked_at = time.monotonic()
+        await replaced(run, name)
         if name == "api":
             _blame_cut_requests(run, asked_at)
+
+
+async def replaced(run: Run, name: str) -> None:
+    """Ask a process to stop, and return when the next one is in its place; it ends in time, with status 0."""
+    earlier = len(run.ledger.deaths)
+    await run.installation.restart(name)
+    death = next(death for death in run.ledger.deaths[earlier:] if death.process == name)
+    if death.status != 0:
+        run.ledger.troubles.append(f"{name} ended with status {death.status} when it was asked to stop")
+    if death.seconds > DRAIN_SECONDS_MAX:
+        run.ledger.troubles.append(f"{name} took {death.seconds:.1f} s to stop")
 
 
 def _blame_cut_requests(run: Run, asked_at: float) -> None:

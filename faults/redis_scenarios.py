@@ -47,12 +47,22 @@ async def dies(run: Run) -> None:
 
 
 async def hangs(run: Run) -> None:
-    """SIGSTOP for some seconds. Whoever asks the API is answered nevertheless, in time."""
+    """SIGSTOP for some seconds."""
+    await _hang(run, run.random.uniform(3.0, 5.0))
+
+
+async def hangs_for_long(run: Run) -> None:
+    """SIGSTOP for 30 s."""
+    await _hang(run, 30.0)
+
+
+async def _hang(run: Run, seconds: float) -> None:
+    """Whoever asks the API is answered nevertheless, in time; everybody lives, and goes on when Redis does."""
     pid, began = run.installation.redis_pid(), time.monotonic()
     os.kill(pid, signal.SIGSTOP)
     run.on_heal.callback(os.kill, pid, signal.SIGCONT)
     await run.bulk.append(100)
-    await asyncio.sleep(run.random.uniform(3.0, 5.0))
+    await asyncio.sleep(seconds)
     for command in run.ledger.commands:
         for attempt in command.attempts:
             if attempt.began_at > began and attempt.ended_at - attempt.began_at > ANSWER_SECONDS_MAX:

@@ -16,13 +16,14 @@ from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_exchange import PREVIOUS
 from adapters.postgres_pool import Pool, open_pool
 from bootstrap.parts import new_id, utc_now
+from faults.fleet import Fleet
 from faults.installation import LAYOUT, SECRET_KEY, Installation
 from faults.invariants import Finding, Invariant, check
 from faults.ledger import Ledger
 from faults.load import Bulk, Load
 from faults.people import ANSWER_SECONDS_MAX, Person, Refused
 from faults.servers import Servers
-from faults.stored import Stored, read_stored, unfinished, unfinished_jobs
+from faults.stored import Stored, overdue, read_stored, unfinished, unfinished_jobs
 from faults.world import World
 
 PEOPLE = ("ada", "grace")
@@ -31,6 +32,8 @@ CONVERGES_WITHIN_SECONDS = 180.0
 HARM_SECONDS_MAX = 90.0
 REBUILD_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.1
+SHIPS = 8
+"""Monitors of the fleet that every run has, all due in the same second: their evaluations are recorded together."""
 _TROUBLES = (TimeoutError, Refused, OSError, psycopg.Error, redis.RedisError)
 
 
@@ -44,11 +47,13 @@ class Run:
     world: World
     load: Load
     bulk: Bulk
+    fleet: Fleet
     pool: Pool
     database_url: str
     postgres_log: Path
     events: int = 0
     on_heal: AsyncExitStack = field(default_factory=AsyncExitStack)
+    on_rest: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def kills(self) -> int:
         """How many processes were killed so far."""
@@ -123,12 +128,13 @@ async def installed(servers: Servers, name: str) -> AsyncIterator[Run]:
         session = await stack.enter_async_context(_session())
         people = [Person(person, session, installation.api_url, ledger) for person in PEOPLE]
         load = Load(people, world, ledger, random)
-        bulk = Bulk(PostgresEventStore(pool, new_id=new_id), ledger, random, now=utc_now())
+        store = PostgresEventStore(pool, new_id=new_id)
+        bulk, fleet = Bulk(store, ledger, random, now=utc_now()), Fleet(store, random)
         for place, roles in LAYOUT.items():
             installation.start(place, *roles)
         watching = asyncio.create_task(installation.watch())
         stack.push_async_callback(_cancel, watching)
-        yield Run(random, ledger, installation, world, load, bulk, pool, database_url, servers.postgres_log)
+        yield Run(random, ledger, installation, world, load, bulk, fleet, pool, database_url, servers.postgres_log)
 
 
 async def _play(run: Run, seed: int, scenario: Scenario) -> Outcome:
@@ -140,10 +146,13 @@ async def _play(run: Run, seed: int, scenario: Scenario) -> Outcome:
     healed = began
     try:
         await run.load.set_up()
+        if not run.fleet.ships:
+            await run.fleet.grow(run.world.shop_urls("fleet", SHIPS), every_seconds=1)
         async with asyncio.timeout(HARM_SECONDS_MAX + 2 * CONVERGES_WITHIN_SECONDS), _working(run):
             await scenario.harm(run)
             healed = time.monotonic()
             await heal(run)
+            await _on_time(run)
         stored = await at_rest(run)
     except* _TROUBLES as errors:
         findings += _not_converged(errors)
@@ -153,6 +162,7 @@ async def _play(run: Run, seed: int, scenario: Scenario) -> Outcome:
     if not findings:
         try:
             await run.load.resume()
+            await run.fleet.resume()
         except* _TROUBLES as errors:
             findings += _not_converged(errors)
     dead, events = run.ledger.deaths[deaths:], len(stored.events) if stored else run.events
@@ -202,7 +212,9 @@ async def at_rest(run: Run) -> Stored:
 
     Raises `TimeoutError` that names what is not done within `CONVERGES_WITHIN_SECONDS`.
     """
+    await run.on_rest.aclose()
     await run.load.pause()
+    await run.fleet.pause()
     await _settled(run)
     await rebuild(run)
     await _settled(run)
@@ -232,6 +244,19 @@ async def _left(run: Run) -> list[str]:
         if flip.seen and not any(str(flip.price) in text for text in told)
     ]
     return left
+
+
+async def _on_time(run: Run) -> None:
+    """Return when no monitor waits longer than its interval; raises `TimeoutError` that tells how many do."""
+    late = "it is not known whether a monitor waits longer than its interval"
+    try:
+        async with asyncio.timeout(CONVERGES_WITHIN_SECONDS):
+            while late:
+                async with run.pool.connection() as connection:
+                    late = await overdue(connection)
+                await asyncio.sleep(LOOK_SECONDS if late else 0)
+    except TimeoutError:
+        raise TimeoutError(f"{late}, {CONVERGES_WITHIN_SECONDS:g} s after everything was mended") from None
 
 
 async def _settled(run: Run) -> None:

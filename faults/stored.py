@@ -38,6 +38,18 @@ _JUDGEMENTS = """
 select stream_id::text, (data->>'occasion')::bigint from event where type in ('trigger.fired', 'trigger.suppressed')
 """
 
+_OUTCOMES = """
+select stream_id::text, data->>'monitor_id', data->>'due_at', (data->'inputs'->>'temperature')::float
+from event where type in ('evaluation.completed', 'evaluation.failed') order by tx, seq
+"""
+
+_ASKED = "select stream_id::text from event where type = 'evaluation.requested' order by tx, seq"
+
+_OVERDUE = """
+select count(*), coalesce(max(extract(epoch from clock_timestamp() - due_at)), 0)::float from schedule
+where active and due_at + (schedule->>'seconds')::integer * interval '1 second' < clock_timestamp()
+"""
+
 _UNFINISHED = """
 select 'events without a position', count(*) from event e
 where not exists (select from event_log l where l.stream_id = e.stream_id and l.version = e.version)
@@ -69,6 +81,17 @@ class StoredEvent:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What an evaluation came to, in the order that was recorded. `due_at` is its slot, or when it was asked for;
+    `temperature` what a signal's evaluation judged."""
+
+    evaluation_id: str
+    monitor_id: str
+    due_at: str
+    temperature: float | None
+
+
+@dataclass(frozen=True)
 class LogRow:
     """A row of the table event_log, with the bytes of its event that the chain covers (docs/evidence.md); `owner_id` is None
     when there is no such event."""
@@ -86,13 +109,15 @@ class LogRow:
 @dataclass(frozen=True)
 class Stored:
     """An installation's tables at rest. `drift` tells where the read tables differ from a rebuild, `unfinished` what is
-    still to be done."""
+    still to be done, `asked` the evaluations that were asked for."""
 
     events: Sequence[StoredEvent]
     log: Sequence[LogRow]
     checkpoints: Mapping[tuple[str, int], int]
     shown: Sequence[tuple[str, str, int]]
     judgements: Sequence[tuple[str, int]]
+    outcomes: Sequence[Outcome]
+    asked: Sequence[str]
     drift: Sequence[str]
     unfinished: Sequence[str]
 
@@ -111,6 +136,8 @@ async def read_stored(connection: Connection, *, before: str | None, poison: Col
             checkpoints={(consumer, partition): place for consumer, partition, place in places},
             shown=[(str(table), str(thing), int(version)) for table, thing, version in await _rows(connection, _SHOWN)],
             judgements=[(trigger, occasion) for trigger, occasion in await _rows(connection, _JUDGEMENTS)],
+            outcomes=[Outcome(*row) for row in await _rows(connection, _OUTCOMES)],
+            asked=[evaluation_id for (evaluation_id,) in await _rows(connection, _ASKED)],
             drift=[] if before is None else await _drift(connection, before),
             unfinished=await unfinished(connection, poison),
         )
@@ -122,9 +149,15 @@ async def unfinished(connection: Connection, poison: Collection[str] = ()) -> li
     return [f"{count} {what}" for what, count in rows if count]
 
 
+async def overdue(connection: Connection) -> str:
+    """Monitors whose slot waits longer than their interval, in words; nothing when there is none."""
+    [(count, seconds)] = await _rows(connection, _OVERDUE)
+    return f"{count} monitors wait longer than their interval, one since {seconds:.1f} s" if count else ""
+
+
 def unfinished_jobs(client: redis.Redis) -> list[str]:
     """Jobs that somebody still has, in words."""
-    waiting = client.xlen("vigil:jobs")
+    waiting = client.xlen("vigil:jobs") + client.xlen("vigil:jobs:asked")
     return [f"{waiting} jobs in the queue"] if waiting else []
 
 

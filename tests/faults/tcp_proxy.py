@@ -58,7 +58,7 @@ def appends(message: Message) -> bool:
 
 
 def _is_append(statement: str) -> bool:
-    return "insert into event (" in statement or "append_events(" in statement
+    return any(words in statement for words in ("insert into event (", "append_events(", "record_evaluations("))
 
 
 @dataclass

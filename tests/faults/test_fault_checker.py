@@ -5,6 +5,7 @@ import copy
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -12,10 +13,10 @@ import pytest
 from adapters.postgres_exchange import PREVIOUS
 from bootstrap.parts import utc_now
 from faults.invariants import Finding, Invariant, check
-from faults.ledger import Attempt, Command, Death, Flip, Ledger, Mail, Read
+from faults.ledger import Attempt, Command, Death, Flip, Ledger, Mail, Read, Sent
 from faults.run import at_rest, installed
 from faults.servers import Servers
-from faults.stored import Stored, read_stored
+from faults.stored import Stored, overdue, read_stored
 
 I = Invariant  # noqa: E741  the invariants are called I1 to I10
 
@@ -154,6 +155,38 @@ IN_THE_STORE = {
             " select gen_random_uuid(), id, owner_id, now() from read_model.monitors limit 1"
         ),
     ),
+    "an evaluation has two outcomes": (
+        {I.EVALUATED_ONCE, I.LOG_IS_WHOLE, I.CONVERGES},
+        (
+            "insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)"
+            " select stream_id, version + 1, owner_id, type, type_version, data, metadata, gen_random_uuid() from event"
+            " where type = 'evaluation.completed' limit 1"
+        ),
+    ),
+    "a slot was evaluated under two ids": (
+        {I.EVALUATED_ONCE, I.LOG_IS_WHOLE, I.CONVERGES},
+        (
+            "insert into event (stream_id, version, owner_id, type, type_version, data, metadata, event_id)"
+            " select gen_random_uuid(), 1, e.owner_id, type, type_version, data, metadata, gen_random_uuid() from event e"
+            " where type = 'evaluation.completed' and not exists (select from event a where a.stream_id = e.stream_id"
+            " and a.type = 'evaluation.requested') limit 1"
+        ),
+    ),
+    "an evaluation that was asked for was never made": (
+        {I.ANSWERED_IN_ORDER, I.LOG_IS_WHOLE},
+        (
+            "delete from event where type in ('evaluation.completed', 'evaluation.failed') and stream_id ="
+            " (select stream_id from event where type = 'evaluation.requested' limit 1)"
+        ),
+    ),
+    "a signal was judged by what another one said": (
+        {I.ANSWERED_IN_ORDER, I.LOG_IS_WHOLE},
+        (
+            "update event set data = jsonb_set(data, '{inputs,temperature}', '77777') where stream_id ="
+            " (select stream_id from event where type = 'evaluation.requested' and data->>'signal_id' is not null limit 1)"
+            " and type = 'evaluation.completed'"
+        ),
+    ),
     "a command was carried out twice": (
         {I.ACKNOWLEDGED_IS_STORED, I.LOG_IS_WHOLE, I.CONVERGES},
         (
@@ -236,6 +269,14 @@ IN_THE_WORLD: dict[str, tuple[set[Invariant], Callable[[Ledger], object]]] = {
     ),
     "somebody was shown another's thing": ({I.NOBODY_ELSES}, read_anothers),
     "somebody got a mail about another's thing": ({I.NOBODY_ELSES}, mail_anothers),
+    "a signal was taken and not evaluated": (
+        {I.ANSWERED_IN_ORDER},
+        lambda ledger: ledger.signals.append(Sent("ada", "ada-x", 999_999, (str(UUID(int=1)),))),
+    ),
+    "a signal was taken and asked for nothing": (
+        {I.ANSWERED_IN_ORDER},
+        lambda ledger: ledger.signals.append(Sent("ada", "ada-x", 999_999, ())),
+    ),
     "a price was never noticed": ({I.CONVERGES}, lambda ledger: ledger.flips.append(Flip("ada", "", 19998))),
     "a process ended by itself": (
         {I.CONVERGES},
@@ -254,6 +295,26 @@ def test_a_bug_in_the_world_is_found(sound: Sound, bug: str) -> None:
     assert screams(check(ledger, sound.stored, sound.logs)) == expected
 
 
+def test_signals_that_were_evaluated_in_another_order_are_found(sound: Sound) -> None:
+    asked = [sent.evaluations[0] for sent in sound.ledger.signals if sent.person == "ada" and sent.evaluations]
+    assert len(asked) >= 2
+    first, second = (next(o for o in sound.stored.outcomes if o.evaluation_id == asked[n]) for n in (0, 1))
+    others = [outcome for outcome in sound.stored.outcomes if outcome not in {first, second}]
+    turned = replace(sound.stored, outcomes=[second, first, *others])
+    assert screams(check(sound.ledger, turned, sound.logs)) == {I.ANSWERED_IN_ORDER}
+
+
+async def test_a_monitor_that_waits_longer_than_its_interval_is_found(sound: Sound) -> None:
+    async with (
+        replace(sound.servers, template=sound.database_url.partition("?")[0].rpartition("/")[2]).database() as copied,
+        await psycopg.AsyncConnection.connect(copied, autocommit=True) as connection,
+    ):
+        assert await overdue(connection) == ""
+        hour = "update schedule set active = true, due_at = now() - interval '1 hour' where schedule->>'seconds' = '1'"
+        assert (await connection.execute(hour)).rowcount == 2
+        assert (await overdue(connection)).startswith("2 monitors wait longer than their interval, one since 3600.")
+
+
 def test_a_change_judged_twice_is_found(sound: Sound) -> None:
     again = replace(sound.stored, judgements=[*sound.stored.judgements, sound.stored.judgements[0]])
     assert screams(check(sound.ledger, again, sound.logs)) == {I.APPLIED_ONCE}
@@ -261,7 +322,8 @@ def test_a_change_judged_twice_is_found(sound: Sound) -> None:
 
 def test_every_kind_of_secret_is_found_in_a_log(sound: Sound) -> None:
     kinds = {meaning.rpartition(" of ")[0] for meaning in sound.ledger.secrets.values()}
-    assert kinds == {"", "the password", "a link token", "the access token", "the refresh token"}
+    tokens = {"a link token", "the access token", "the refresh token"}
+    assert kinds == {"", "the password", "the signal secret", *tokens}
     for secret in sound.ledger.secrets:
         logs = {**sound.logs, "api.log": f"something failed: {secret}!"}
         assert screams(check(sound.ledger, sound.stored, logs)) == {I.NO_SECRETS_IN_LOGS}

@@ -13,7 +13,7 @@ from domain.crash_points import CrashPoint
 from faults.invariants import Finding, Invariant
 from faults.report import Report, repeating, report_of, table_of
 from faults.run import Outcome
-from faults.scenarios import ELSEWHERE, SCENARIOS, scenarios_of
+from faults.scenarios import ELSEWHERE, LONG, SCENARIOS, scenarios_of
 from faults.servers import Servers
 from faults.suite import play_seeds
 
@@ -41,6 +41,12 @@ async def test_whatever_breaks_what_must_hold_holds(servers: Servers) -> None:
 def test_twenty_seeds_in_a_row_play_every_scenario_wherever_they_begin() -> None:
     for first in range(1, 200):
         assert {scenario for seed in range(first, first + 20) for scenario in scenarios_of(seed)} == set(SCENARIOS)
+
+
+def test_with_the_long_ones_twenty_seeds_in_a_row_play_those_too() -> None:
+    for first in range(1, 200):
+        played = {scenario for seed in range(first, first + 20) for scenario in scenarios_of(seed, long=True)}
+        assert played == {*SCENARIOS, *LONG}
 
 
 def test_rows_that_are_not_played_are_those_of_other_tests() -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, LiteralString
@@ -18,6 +19,7 @@ import pytest
 import redis as sync_redis
 from aiohttp import web
 from psycopg import sql
+from standardwebhooks.webhooks import Webhook
 
 from adapters.data_dir import read_endpoints
 from tests.cli.vigil_process import RunningVigil, data_folder, vigil
@@ -42,6 +44,9 @@ class Words:
         self.monitor, self.prompt = f"{sign}Wumpelstein", f"Tell me about {sign}Frobnikat please"
         self.header, self.description = f"{sign}Krakatau", f"{sign}Pflaumenmus"
         self.action, self.subject, self.trigger = f"{sign}Zwiebelturm", f"{sign}Zwetschge", f"{sign}Kuddelmuddel"
+        self.source, self.schema = f"{sign}Sauerkraut", f"{sign}Schnickschnack"
+        self.signal, self.note = f"{sign}Firlefanz", f"{sign}Papperlapapp"
+        self.imported, self.key = f"{sign}Tohuwabohu", f"{sign}Larifari"
 
     @property
     def all(self) -> list[str]:
@@ -187,6 +192,7 @@ class Person:
     def __init__(self, session: aiohttp.ClientSession, installation: Installation, words: Words) -> None:
         self._session, self._at, self.words = session, installation, words
         self._headers: dict[str, str] = {}
+        self.secrets: list[str] = []
 
     async def call(self, method: str, path: str, body: Any = None, *, expect: int) -> Any:  # noqa: ANN401  JSON
         url = f"{self._at.api}/api/v1{path}"
@@ -237,7 +243,43 @@ class Person:
         action = (await self.call("POST", "/actions", does, expect=201))["data"]
         link = {"monitor_id": monitor["id"], "action_id": action["id"], "name": words.trigger}
         await self.call("POST", "/triggers", {**link, "condition": "becomes_active"}, expect=201)
+        await self.import_paused(wish)
+        await self.be_sent(wish)
         return str(monitor["id"])
+
+    async def import_paused(self, wish: dict[str, Any]) -> None:
+        """The same once more as an import, under a key of the person's."""
+        self._headers["Idempotency-Key"] = self.words.key
+        entry = {**wish, "name": self.words.imported, "paused": True}
+        done = await self.call("POST", "/monitors/import", {"format": "vigil", "monitors": [entry]}, expect=200)
+        assert done["data"]["created"] == 1, done
+        del self._headers["Idempotency-Key"]
+
+    async def be_sent(self, wish: dict[str, Any]) -> None:
+        """A signal that a monitor is evaluated for, and one that is refused."""
+        words = self.words
+        said = {"name": words.source, "schema": {"title": words.schema, "required": ["price"]}}
+        source = (await self.call("POST", "/signal-sources", said, expect=201))["data"]
+        watched = {**wish, "name": f"{words.source} too", "sources": [{"type": "signal", "id": source["id"]}]}
+        monitor = (await self.call("POST", "/monitors", watched, expect=201))["data"]
+        await self.signs(source, {"price": 1, "note": words.note}, expect=202)
+        await self.signs(source, {"note": words.note}, expect=400)
+        history = f"/monitors/{monitor['id']}/history"
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while not any(one["verdict"] for one in (await self.call("GET", history, expect=200))["data"]):
+                await asyncio.sleep(0.05)
+
+    async def signs(self, source: dict[str, Any], content: Any, *, expect: int) -> None:  # noqa: ANN401  JSON
+        body, now = json.dumps(content), datetime.now(UTC)
+        headers = {
+            "webhook-id": f"{self.words.signal}{expect}",
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Webhook(source["secret"]).sign(f"{self.words.signal}{expect}", now, body),
+            "content-type": "application/json",
+        }
+        async with self._session.post(self._at.api + source["url"], data=body, headers=headers) as response:
+            assert response.status == expect, await response.text()
+        self.secrets.append(source["secret"].removeprefix("whsec_").rstrip("="))
 
 
 @pytest.mark.timeout(300)
@@ -260,6 +302,7 @@ async def test_after_an_erasure_nothing_a_person_said_is_left_anywhere(shop: Sho
             found = found_in(everywhere, ada.all)
             assert {word for word, _ in found} == set(ada.all), "the search finds what is there"
             assert not found_in(at.redis() | at.export(), ada.all)
+            assert not found_in(everywhere, first.secrets), "a secret of a signal source is shown once and kept nowhere"
             in_the_clear = {place for _, place in found if not place.startswith(("file mail", "table read_model"))}
             assert in_the_clear <= {"table public.command_receipt", "dump"}
             assert not found_in(await asyncio.to_thread(at.dump, *NOT_IN_A_LONG_KEPT_BACKUP), ada.all)

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup run test check format lock bench-append bench-path bench-project bench-recovery bench-loading golden faults clean
+.PHONY: help setup run test check format lock bench-append bench-path bench-project bench-recovery bench-loading bench-api bench-evaluate golden faults clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,12 +59,20 @@ golden: setup ## Record new versions of stored events for every program to come 
 bench-loading: setup ## Loading a stream of 10, 1,000 and 20,000 events, with snapshots and without
 	@$(BIN)/python -m benchmarks.loading
 
+bench-evaluate: setup ## Evaluations a second, 100,000 monitors due at once, and how soon one starts
+	@$(BIN)/python -m benchmarks.evaluate
+	@$(BIN)/python -m benchmarks.schedule
+	@$(BIN)/python -m benchmarks.starting
+
+bench-api: setup ## Reads and writes of the monitor API, with 100 people at once
+	@$(BIN)/python -m benchmarks.api
+
 bench-recovery: setup ## Take-over after kill -9 of a projector, and after FLUSHALL
 	@$(BIN)/python -m benchmarks.recovery
 
 faults: setup ## Break Vigil on purpose and see that what must hold holds; SEED=1 N=20
 	@$(BIN)/python -m faults --seed $(or $(SEED),1) --seeds $(or $(N),20) $(if $(JSON),--json)
-	@$(if $(JSON),,$(BIN)/python -m pytest -q tests/faults/test_database_faults.py tests/faults/test_lost_commit.py)
+	@$(if $(JSON),,$(BIN)/python -m pytest -q tests/faults/test_database_faults.py tests/faults/test_lost_commit.py tests/faults/test_slow_links.py tests/workers/test_jumping_clocks.py)
 
 clean: ## Remove what was built and run here, with all data in .vigil and .vigil-*
 	rm -rf .venv .vigil .vigil-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,7 +1,8 @@
 """Access tokens as signed JSON Web Tokens after RFC 9068, strict in what is accepted (RFC 8725)."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ _ALGORITHM = "HS256"
 _TYPE = "at+jwt"
 _HEADER_NAMES = {"alg", "kid", "typ"}
 _TOKEN_CHARS_MAX = 4096
+_TOKENS_KNOWN_MAX = 4096
 
 
 class _Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,6 +57,8 @@ class JwtAccessTokens:
         self._signing_id = _key_id(secrets[0])
         self._issuer, self._audience = issuer, audience
         self._now, self._new_id = now, new_id
+        # Good tokens come again and again, and stay good for the keys of this process but for the time; bad ones are not kept.
+        self._claims = lru_cache(_TOKENS_KNOWN_MAX)(self._verified)
 
     def issue(self, user_id: UUID, roles: frozenset[str], *, now: datetime) -> tuple[str, int]:
         """A token for this person with these roles, and the seconds it lives."""
@@ -81,23 +85,24 @@ class JwtAccessTokens:
         if len(token) > _TOKEN_CHARS_MAX:
             raise TokenInvalid
         try:
-            claims = msgspec.convert(self._verified(token), _Claims)
+            claims = self._claims(token)
         except (jwt.PyJWTError, msgspec.ValidationError, UnicodeError) as error:
             raise TokenInvalid from error
         now = self._now().timestamp()
         starts = max(claims.iat, claims.nbf or 0)
         if not starts - LEEWAY_SECONDS <= now < claims.exp + LEEWAY_SECONDS:
             raise TokenInvalid
-        return Principal(user_id=claims.sub, roles=claims.roles)
+        expires_at = datetime.fromtimestamp(claims.exp, UTC)
+        return Principal(user_id=claims.sub, roles=claims.roles, expires_at=expires_at)
 
-    def _verified(self, token: str) -> dict[str, Any]:
-        """The payload of a token with our header, signature, issuer and audience. The times are compared by `read`,
+    def _verified(self, token: str) -> _Claims:
+        """The claims of a token with our header, signature, issuer and audience. The times are compared by `read`,
         because PyJWT would take the clock of the process."""
         header = jwt.get_unverified_header(token)
         # Ours have these three and no other: jku, x5u, jwk, crit and their kin are refused unread.
         if header.keys() != _HEADER_NAMES or header["typ"] != _TYPE or header["kid"] not in self._keys:
             raise TokenInvalid
-        return jwt.decode(
+        payload: dict[str, Any] = jwt.decode(
             token,
             self._keys[header["kid"]],
             algorithms=[_ALGORITHM],
@@ -112,6 +117,7 @@ class JwtAccessTokens:
                 "verify_nbf": False,
             },
         )
+        return msgspec.convert(payload, _Claims)
 
 
 def _key_id(secret: bytes) -> str:

@@ -22,7 +22,7 @@ from commands.event_store import (
     Receipt,
 )
 from commands.http.caller import Caller
-from commands.streams import Aggregate, load_own
+from commands.streams import Aggregate, Loaded, load_own
 from domain.crash_points import CrashPoint, reached
 from domain.errors import RuleViolation, StaleVersion
 from domain.event import Event, NewEvents
@@ -82,7 +82,6 @@ class Shell:
     ) -> Written[S]:
         """Start a stream. With an idempotency key the answer is kept with the events, and a repeated command raises
         `IdempotentReplay` with it, also when both arrive at the same moment."""
-        await self.refuse_repeated(caller)
         state = aggregate.fold(events)
         written = Written(stream_id=stream_id, state=state, version=len(events), events=tuple(events))
         receipt = _receipt(caller, written, status, answer(written))
@@ -136,10 +135,12 @@ class Shell:
         decide: Callable[[S], Sequence[Event]],
         *,
         if_version: int | None = None,
+        present: Loaded[S] | None = None,
         companions: Callable[[S, S], Sequence[Companion]] = lambda _before, _after: (),
         status: int = 200,
     ) -> Written[S]:
-        """Decide on a stream the caller owns and append the outcome; decides again when somebody was faster.
+        """Decide on a stream the caller owns and append the outcome; decides again when somebody was faster. `present` is
+        the stream as it was just loaded, if it was.
 
         With an idempotency key a receipt is kept with the events, and a repeated command raises `IdempotentReplay`. Its
         answer is what the read tables tell afterwards: whoever makes it has `keep_answer` keep it (204 has none).
@@ -148,7 +149,7 @@ class Shell:
         """
         await self.refuse_repeated(caller)
         try:
-            return await self._change(caller, aggregate, stream_id, decide, if_version, companions, status)
+            return await self._change(caller, aggregate, stream_id, decide, if_version, present, companions, status)
         except _PERHAPS_ITS_TWIN:
             await self.refuse_repeated(caller)
             raise
@@ -160,11 +161,13 @@ class Shell:
         stream_id: UUID,
         decide: Callable[[S], Sequence[Event]],
         if_version: int | None,
+        present: Loaded[S] | None,
         companions: Callable[[S, S], Sequence[Companion]],
         status: int,
     ) -> Written[S]:
         for _ in range(ATTEMPTS_MAX):
-            loaded = await load_own(self.store, aggregate, stream_id, caller.user_id)
+            loaded = present or await load_own(self.store, aggregate, stream_id, caller.user_id)
+            present = None  # it is older the next time
             if if_version is not None and if_version != loaded.version:
                 raise StaleVersion
             events = tuple(decide(loaded.state))

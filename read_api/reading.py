@@ -41,7 +41,7 @@ LIST_REFUSALS = {
 REFUSALS = {**LIST_REFUSALS, 404: refusal("There is no such thing, or it is not yours.")}
 
 
-def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def refuse_unknown_parameters(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """A guard: raises `RequestInvalid` naming the query parameters the route does not declare, because a filter that is
     silently not applied shows the wrong things."""
     known = sorted(_query_parameters(handler))

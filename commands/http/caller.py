@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -22,10 +23,11 @@ ANONYMOUS_ROUTE = "anonymous"
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a token speaks for."""
+    """Who a token speaks for, and until when; None: as long as it is not taken back."""
 
     user_id: UUID
     roles: frozenset[str]
+    expires_at: datetime | None = None
 
 
 class TokenInvalid(Exception):
@@ -49,6 +51,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     command_id: str | None = None
     fingerprint: bytes = b""
     traceparent: str | None = None
+    expires_at: datetime | None = None
 
     def metadata(self) -> Metadata:
         """The metadata of events this request leads to."""
@@ -89,6 +92,7 @@ class BearerAuthentication(AbstractAuthenticationMiddleware):
         caller = Caller(
             user_id=principal.user_id,
             roles=principal.roles,
+            expires_at=principal.expires_at,
             correlation_id=connection.scope["vigil.correlation_id"],  # type: ignore[typeddict-item]  # set by RequestIds
             traceparent=_traceparent(connection.headers.get("traceparent", "")),
         )

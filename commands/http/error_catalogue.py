@@ -48,6 +48,16 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         reach=Reach.INPUT,
     ),
     ErrorCode(
+        code="SEARCH_NOT_AVAILABLE",
+        status=400,
+        cause="A source is a search of the web, and this installation has no search provider: an AI provider brings it.",
+        cure="Name the pages or feeds that would be found as `http` or `feed` sources, or ask the operator for a provider of"
+        " web search.",
+        example="No search provider is set up here. Name pages or feeds instead, or ask the operator for a provider of web"
+        " search.",
+        operations=("create_monitor", "replace_monitor", "change_monitor", "fork_monitor", "preview_monitor"),
+    ),
+    ErrorCode(
         code="UNAUTHENTICATED",
         status=401,
         cause="The request has no access token, or the token is not one of ours or has expired.",
@@ -74,6 +84,19 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         cure="Log in again. Keep only the newest refresh token, and let only one place of your program refresh.",
         example="The refresh token is not valid: it was used before, has ended or expired. Log in again.",
         operations=("refresh",),
+    ),
+    ErrorCode(
+        code="SIGNATURE_INVALID",
+        status=401,
+        cause="A signal is not signed as Standard Webhooks asks: one of the headers `webhook-id`, `webhook-timestamp` and"
+        " `webhook-signature` is missing or malformed, the time is more than five minutes off, or no secret of the signal"
+        " source made the signature. An address where no signal source is answers the same.",
+        cure="Read `details`: `field` is the header. Sign `<webhook-id>.<webhook-timestamp>.<body>`, the body byte for byte"
+        " as it is sent, with HMAC-SHA-256 under the base64-decoded part of the secret after `whsec_`. Sign each attempt"
+        " anew, with the same `webhook-id`. After a lost or leaked secret rotate it: `POST"
+        " /api/v1/signal-sources/{id}/rotate-secret`.",
+        example="The signature is not good; see details.",
+        operations=("send_signal",),
     ),
     ErrorCode(
         code="FORBIDDEN",
@@ -127,9 +150,10 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         code="DUPLICATE_NAME",
         status=409,
         cause="You have another monitor of this name. Names are compared without regard to case.",
-        cure="Choose another name, or leave `name` out when you create a monitor: then Vigil finds a free one.",
+        cure="Choose another name, or leave `name` out when you create or fork a monitor: then Vigil finds a free one. To"
+        " restore a monitor whose name was taken meanwhile, send another `name`.",
         example="You already have one with this name. Choose another name.",
-        operations=("create_monitor", "replace_monitor", "change_monitor"),
+        operations=("create_monitor", "replace_monitor", "change_monitor", "fork_monitor", "restore_monitor"),
     ),
     ErrorCode(
         code="VERSION_CONFLICT",
@@ -178,7 +202,16 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         cause="You have as many active monitors as one person may have here.",
         cure="Pause or delete a monitor you no longer need, or ask the operator to raise the limit.",
         example="You have as many active monitors as your account allows. Pause or delete one first.",
-        operations=("create_monitor", "resume_monitor"),
+        operations=("create_monitor", "resume_monitor", "fork_monitor", "restore_monitor"),
+    ),
+    ErrorCode(
+        code="SIGNAL_SOURCE_LIMIT_EXCEEDED",
+        status=422,
+        cause="You have as many signal sources as one person may have here.",
+        cure="Delete a signal source you no longer need. One source can be sent signals by many, and watched by many"
+        " monitors.",
+        example="You have as many signal sources as your account allows. Delete one first.",
+        operations=("create_signal_source",),
     ),
     ErrorCode(
         code="PROMPT_NOT_UNDERSTOOD",
@@ -188,7 +221,20 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         cure="Say it more plainly (what to look at, and when to tell you), give `facts` and `condition` yourself, or ask"
         " the operator for an AI provider.",
         example="This prompt needs facts and a condition given explicitly, or an AI provider.",
-        operations=("create_monitor", "replace_monitor", "change_monitor"),
+        operations=(
+            *("create_monitor", "replace_monitor", "change_monitor", "fork_monitor", "preview_monitor"),
+            "backtest_monitor",
+        ),
+    ),
+    ErrorCode(
+        code="BACKTEST_TOO_LONG",
+        status=422,
+        cause="The evaluations of the period cannot be gone through in 20 seconds, most often because much evidence is read"
+        " anew.",
+        cure="Take a shorter period: give `from`, or a later one. Judging stored facts (`over` is `facts`) is faster than"
+        " reading the evidence.",
+        example="This period takes too long to go through. Take a shorter one: give from, or a later one.",
+        operations=("backtest_monitor",),
     ),
     ErrorCode(
         code="RULE_VIOLATION",
@@ -203,6 +249,15 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         cause="The request was refused for a reason that has no code of its own; the status says more.",
         cure="Read the message and the status. If neither helps, tell the operator the correlation id.",
         example="the request is not acceptable",
+    ),
+    ErrorCode(
+        code="STREAM_LIMIT_EXCEEDED",
+        status=429,
+        cause="You have as many live streams open as one person may have.",
+        cure="Close one before you open another. A stream whose connection broke without a word counts until its access"
+        " token expires.",
+        example="you have as many live streams open as one person may have; close one first",
+        operations=("stream_monitor",),
     ),
     ErrorCode(
         code="RATE_LIMITED",

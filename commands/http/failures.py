@@ -15,6 +15,7 @@ from commands.http.body import in_words
 from commands.http.form import ErrorBody, ErrorDetail, ErrorEnvelope, RequestInvalid, meta_of
 from commands.identity import InvalidCredentials, RegistrationClosed, SessionInvalid
 from commands.shell import IdempotencyKeyReused
+from commands.signal_signature import SignatureRefused
 from domain.errors import (
     Conflict,
     InvalidInput,
@@ -24,6 +25,7 @@ from domain.errors import (
     RuleViolation,
     StaleVersion,
 )
+from domain.signal_source import SignalSourceLimitExceeded
 
 log = structlog.get_logger()
 
@@ -39,6 +41,8 @@ STATUS_OF_RULE: Mapping[type[RuleViolation], int] = {
     RegistrationClosed: 403,
     IdempotencyKeyReused: 422,
     MonitorLimitExceeded: 422,
+    SignalSourceLimitExceeded: 422,
+    SignatureRefused: 401,
     PromptNotUnderstood: 422,
     RuleViolation: 422,
 }
@@ -64,12 +68,17 @@ Failure = Response[ErrorEnvelope]
 def on_rule(request: AnyRequest, error: RuleViolation) -> Failure:
     """A rule of the domain was broken."""
     status = next(STATUS_OF_RULE[cls] for cls in type(error).__mro__ if cls in STATUS_OF_RULE)
-    issue = "invalid" if status == 400 else "rule"
-    details = [ErrorDetail(field=error.field, issue=issue, message=error.message)] if error.field else []
+    details = [detail_of(error)] if error.field else []
     answer = failure(request, status, error.code, error.message, details)
     if status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     return answer
+
+
+def detail_of(error: RuleViolation) -> ErrorDetail:
+    """A broken rule as one thing that is wrong."""
+    issue = "invalid" if isinstance(error, InvalidInput) else "rule"
+    return ErrorDetail(field=error.field, issue=issue, message=error.message)
 
 
 def on_concurrent_append(request: AnyRequest, _error: ConcurrentAppend) -> Failure:

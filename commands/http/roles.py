@@ -19,7 +19,8 @@ def requires_role(*roles: str) -> Guard:
     """
     needed = " or ".join(roles)
 
-    def check(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    # A plain function would be run in a thread for each request.
+    async def check(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         caller = connection.user
         if caller.roles.isdisjoint(roles):
             log.warning("authz_fail", actor=str(caller.user_id), resource=connection.url.path, needs=needed)

@@ -78,7 +78,8 @@ async def caller_of(request: AnyRequest) -> Caller:
         return request.user
     if len(command_id) > COMMAND_ID_CHARS_MAX or not command_id.isprintable():
         raise InvalidInput(f"a key is 1 to {COMMAND_ID_CHARS_MAX} printable characters", field="Idempotency-Key")
-    digest = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + await request.body())
+    query = request.url.query and f"?{request.url.query}"
+    digest = hashlib.sha256(f"{request.method} {request.url.path}{query}\n".encode() + await request.body())
     return msgspec.structs.replace(request.user, command_id=command_id, fingerprint=digest.digest())
 
 
@@ -105,15 +106,16 @@ async def started(
     projected: Projected,
     *,
     status: int = 201,
+    collection: str | None = None,
 ) -> Response[Envelope[T]]:
     """Carry out a command that starts something, and answer with it as it was written; the first answer again when the
-    command was carried out before."""
+    command was carried out before. `collection` is the path of what a new thing belongs to, unless that is the request's."""
     try:
         written = await command
     except IdempotentReplay as replay:
-        return await _again(request, replay.receipt, projected)
+        return await _again(request, replay.receipt, projected, collection=collection)
     position = await projected.wait_for(written.stream_id, written.version, owner_id=request.user.user_id)
-    return _told(request, shape(written), written, position=position, status=status)
+    return _told(request, shape(written), written, position=position, status=status, collection=collection)
 
 
 async def changed(
@@ -162,18 +164,28 @@ async def deleted(request: AnyRequest, command: Awaitable[Written[Any]], project
     return Response(None, status_code=204, headers=headers)
 
 
-async def _again(request: AnyRequest, receipt: Receipt, projected: Projected) -> Response[Envelope[Any]]:
+async def _again(
+    request: AnyRequest, receipt: Receipt, projected: Projected, *, collection: str | None = None
+) -> Response[Envelope[Any]]:
     position = await projected.wait_for(receipt.stream_id, receipt.version, owner_id=request.user.user_id)
-    return _told(request, receipt.answer, receipt, position=position, status=receipt.status, again=True)
+    status = receipt.status
+    return _told(request, receipt.answer, receipt, position=position, status=status, collection=collection, again=True)
 
 
 def _told(
-    request: AnyRequest, data: T, place: Placed, *, position: str | None, status: int, again: bool = False
+    request: AnyRequest,
+    data: T,
+    place: Placed,
+    *,
+    position: str | None,
+    status: int,
+    collection: str | None = None,
+    again: bool = False,
 ) -> Response[Envelope[T]]:
     """What was written, its version as ETag, its place in the log."""
     headers = {"ETag": f'"{place.version}"', **_headers(position=position, again=again)}
     if status == 201:
-        headers["Location"] = f"{request.url.path.rstrip('/')}/{place.stream_id}"
+        headers["Location"] = f"{collection or request.url.path.rstrip('/')}/{place.stream_id}"
     return Response(answer(request, data), status_code=status, headers=headers)
 
 

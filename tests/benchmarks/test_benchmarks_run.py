@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from benchmarks import append, loading, path, project
+from benchmarks import api, append, evaluate, loading, path, project, schedule, starting
 from benchmarks.filling import crowd, people_for
 from benchmarks.machine import describe
 from benchmarks.report import Quantiles, quantiles
@@ -70,6 +70,20 @@ def test_project_counts_every_event(servers: Servers, tmp_path: Path, rebuild: i
     assert figures["memory_peak_mib"] >= figures["memory_before_mib"] > 0
 
 
+def test_the_api_answers_everything_that_its_people_ask(servers: Servers, tmp_path: Path) -> None:
+    api.run(servers, users=3, pause=0.1, warm_up=0.1, seconds=1, rates=(40,), json=tmp_path / "api.json")
+    figures = read(tmp_path / "api.json")
+    thinking, at_a_rate, reads, writes = figures["rounds"]
+    assert thinking["plan"]["rate"] is None
+    assert at_a_rate["reads"]["rate"] + at_a_rate["writes"]["rate"] == pytest.approx(40)
+    assert (reads["writes"], writes["reads"]) == (None, None)
+    for found in (thinking["reads"], at_a_rate["reads"], at_a_rate["writes"], reads["reads"], writes["writes"]):
+        assert found["refused"] == 0
+        assert 0 < found["latency"]["p50"] <= found["latency"]["p95"] <= found["latency"]["p99"]
+    assert set(writes["cpu_ms"]) == {"api", "workers", "redis", "people", "postgresql"}
+    assert writes["cpu_ms"]["api"] > 0
+
+
 def test_loading_measures_each_stream_whole_and_from_a_snapshot(servers: Servers, tmp_path: Path) -> None:
     loading.run(servers, events=(10, 500), others=100, rounds=1, json=tmp_path / "loading.json")
     figures = read(tmp_path / "loading.json")
@@ -125,3 +139,35 @@ def test_quantiles_are_measured_values_in_milliseconds(seconds: Sequence[float],
 def test_quantiles_of_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="nothing was measured"):
         quantiles([])
+
+
+def test_evaluate_makes_each_evaluation_of_each_round(servers: Servers, tmp_path: Path) -> None:
+    evaluate.run(servers, monitors=20, evaluators_max=1, json=tmp_path / "evaluate.json")
+    rounds = read(tmp_path / "evaluate.json")["rounds"]
+    assert [(one["name"], one["failed"]) for one in rounds] == [
+        ("first", 0),
+        ("unchanged", 0),
+        ("changed", 0),
+        ("unchanged", 0),
+        ("changed", 0),
+    ]
+    assert [one["answers"] for one in rounds[:3]] == [
+        {"200": 20, "304": 0},
+        {"200": 0, "304": 20},
+        {"200": 20, "304": 0},
+    ]
+    assert all(one["rate"] > 0 and one["memory_mib"] > 0 for one in rounds)
+
+
+def test_schedule_hands_out_every_monitor_once(servers: Servers, tmp_path: Path) -> None:
+    schedule.run(servers, monitors=300, json=tmp_path / "schedule.json")
+    figures = read(tmp_path / "schedule.json")
+    assert (figures["monitors"], figures["jobs"]) == (300, 300)
+
+
+def test_starting_tells_when_what_was_due_and_asked_for_began(servers: Servers, tmp_path: Path) -> None:
+    starting.run(servers, rate=20, seconds=1, json=tmp_path / "starting.json")
+    figures = read(tmp_path / "starting.json")
+    assert (figures["evaluations"], figures["asked"]) == (20, 10)
+    for name in ("due", "asked_for"):
+        assert 0 < figures[name]["p50"] <= figures[name]["max"]

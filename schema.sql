@@ -661,3 +661,275 @@ create index session_of_user on session (user_id);
 create index monitors_of_person on read_model.monitors (owner_id);
 create index actions_of_person on read_model.actions (owner_id);
 create index triggers_of_person on read_model.triggers (owner_id);
+
+-- When a job may be handed out, how often that was in vain, and what became of one that never could be done.
+
+alter table schedule
+    add column ready_at timestamptz not null default now(),
+    add column attempts smallint    not null default 0;
+update schedule set ready_at = due_at, enqueued_at = null;
+-- What the next evaluation compares with, kept where it is written: no read table has to catch up for a streak.
+alter table schedule add column previous jsonb;
+update schedule s set previous = jsonb_build_object('evaluation_id', s.last_evaluation_id)
+where last_evaluation_id is not null;
+update schedule s
+set previous = s.previous || jsonb_strip_nulls(
+    jsonb_build_object('verdict', e.verdict, 'streak', e.streak, 'plan_revision', e.plan_revision)
+)
+from (
+    -- By the index, so that a long history is not sorted while nobody may use the table. Those done last are due last, but
+    -- for one or two.
+    select monitor_id, last.*
+    from schedule cross join lateral (
+        select verdict, streak, plan_revision
+        from (
+            select * from read_model.evaluations
+            where evaluations.monitor_id = schedule.monitor_id and verdict in ('met', 'not_met') and streak is not null
+            order by due_at desc, id desc limit 10
+        ) latest
+        order by completed_at desc, id desc limit 1
+    ) last
+    where last_evaluation_id is not null
+) e
+where e.monitor_id = s.monitor_id and s.previous is not null;
+comment on column schedule.ready_at is 'Not to be handed out before: when it is due, spread a little; while somebody works on it, when it counts as lost.';
+drop index schedule_due;
+create index schedule_ready on schedule (ready_at) where active;
+
+alter table evaluation_request
+    add column ready_at  timestamptz not null default now(),
+    add column attempts  smallint    not null default 0,
+    add column signal_id uuid,
+    add column place     bigint      generated always as identity;
+comment on column evaluation_request.place is 'In what order those of a monitor are done. By the clock, which may go back, signals could change places.';
+comment on column evaluation_request.signal_id is 'The signal that asked for it. Each signal is evaluated, in the order they came.';
+drop index evaluation_request_waiting, evaluation_request_one_waiting, evaluation_request_of_monitor;
+create index evaluation_request_ready on evaluation_request (ready_at);
+create index evaluation_request_of_monitor on evaluation_request (monitor_id, place);
+-- Who asks again before the first was begun is answered with that one.
+create unique index evaluation_request_one_waiting on evaluation_request (monitor_id)
+    where enqueued_at is null and signal_id is null;
+
+-- Jobs that failed by a defect as often as they may. Their slot or request is closed; an operator retries or drops them.
+create table dead_job (
+    evaluation_id uuid        not null primary key,
+    monitor_id    uuid        not null,
+    owner_id      uuid        not null,
+    due_at        timestamptz not null,
+    signal_id     uuid,
+    attempts      smallint    not null,
+    error         text        not null,
+    died_at       timestamptz not null
+);
+create index dead_job_of_owner on dead_job (owner_id);
+
+-- Who is at work. A lag alone looks well when nobody is.
+create table heartbeat (
+    worker text        not null,
+    holder text        not null,
+    beat_at timestamptz not null,
+    primary key (worker, holder)
+);
+
+grant select, insert, update, delete on dead_job, heartbeat to vigil_app;
+
+-- Evaluations that are recorded together, in one statement and one commit. Each is
+-- {monitor_id, evaluation_id, previous_id, previous, due_at, next_due_at, next_ready_at, events: [[stream_id, version,
+-- owner_id, type, type_version, data, metadata, event_id]]}.
+-- One that somebody else was faster with fails all of them; then each is recorded alone.
+create function record_evaluations(evaluations jsonb) returns void
+language plpgsql as $$
+declare
+    closed integer;
+begin
+    -- Far longer than a rival at work needs: who waits for one that hangs holds up nobody else of the group.
+    perform set_config('lock_timeout', '100ms', true);
+    perform append_events(
+        array_agg((j->>0)::uuid order by n, o), array_agg((j->>1)::integer order by n, o),
+        array_agg((j->>2)::uuid order by n, o), array_agg(j->>3 order by n, o),
+        array_agg((j->>4)::smallint order by n, o), array_agg(j->5 order by n, o), array_agg(j->6 order by n, o),
+        array_agg((j->>7)::uuid order by n, o)
+    )
+    from jsonb_array_elements(evaluations) with ordinality as e (e, n),
+         jsonb_array_elements(e->'events') with ordinality as events (j, o);
+
+    -- In one order for everybody, so that two who record the same monitors wait for each other in a row.
+    perform from schedule
+    where monitor_id in (select (e->>'monitor_id')::uuid from jsonb_array_elements(evaluations) as e)
+    order by monitor_id for update;
+    update schedule s
+    set last_evaluation_id = e.evaluation_id,
+        previous = e.previous,
+        due_at = case when s.due_at = e.due_at then e.next_due_at else s.due_at end,
+        ready_at = case when s.due_at = e.due_at then e.next_ready_at else s.ready_at end,
+        enqueued_at = case when s.due_at = e.due_at then null else s.enqueued_at end,
+        attempts = case when s.due_at = e.due_at then 0 else s.attempts end
+    from jsonb_to_recordset(evaluations) as e (
+        monitor_id uuid, evaluation_id uuid, previous_id uuid, previous jsonb, due_at timestamptz,
+        next_due_at timestamptz, next_ready_at timestamptz
+    )
+    where s.monitor_id = e.monitor_id and s.last_evaluation_id is not distinct from e.previous_id;
+    get diagnostics closed = row_count;
+    if closed <> jsonb_array_length(evaluations) then
+        raise exception 'somebody evaluated the monitor meanwhile' using errcode = 'VG004';
+    end if;
+
+    delete from evaluation_request
+    where evaluation_id in (select (e->>'evaluation_id')::uuid from jsonb_array_elements(evaluations) as e);
+end
+$$;
+
+-- What others send: where they may send it, with which secrets, who watches, and what can be read of it.
+
+create table signal_source (
+    id               uuid        not null primary key,
+    owner_id         uuid        not null,
+    last_signal_id   uuid,
+    last_received_at timestamptz,
+    refused_count    bigint      not null default 0,
+    last_refused_at  timestamptz,
+    last_refusal     text
+);
+comment on table signal_source is 'Where signals are taken now, and the last one that came. A deleted source has no row.';
+comment on column signal_source.last_refusal is 'Why the last signal with a good signature was refused, without its content.';
+create index signal_source_of_owner on signal_source (owner_id);
+
+create table signal_secret (
+    id        uuid        not null primary key,
+    source_id uuid        not null references signal_source (id) on delete cascade,
+    owner_id  uuid        not null,
+    sealed    bytea       not null,
+    made_at   timestamptz not null,
+    ends_at   timestamptz
+);
+comment on column signal_secret.sealed is 'The secret under the key of its person. Without ends_at it is the newest of its source.';
+create unique index signal_secret_newest on signal_secret (source_id) where ends_at is null;
+create index signal_secret_of_source on signal_secret (source_id);
+create index signal_secret_of_owner on signal_secret (owner_id);
+
+-- Which active monitors a signal is evaluated for.
+create table signal_watch (
+    source_id  uuid not null,
+    monitor_id uuid not null,
+    owner_id   uuid not null,
+    primary key (source_id, monitor_id)
+);
+create index signal_watch_of_monitor on signal_watch (monitor_id);
+create index signal_watch_of_owner on signal_watch (owner_id);
+
+grant select, insert, update, delete on signal_source, signal_secret, signal_watch to vigil_app;
+
+create table read_model.signal_sources (
+    id                   uuid        not null primary key,
+    owner_id             uuid        not null references read_model.users (id) on delete cascade,
+    name                 text        not null,
+    schema               text,
+    silent_after_seconds bigint,
+    overlap_ends_at      timestamptz,
+    signals              bigint      not null default 0,
+    last_received_at     timestamptz,
+    version              integer     not null,
+    created_at           timestamptz not null,
+    updated_at           timestamptz not null,
+    deleted_at           timestamptz
+);
+create index signal_sources_of_owner on read_model.signal_sources (owner_id, created_at desc, id) where deleted_at is null;
+create index signal_sources_of_person on read_model.signal_sources (owner_id);
+
+create table read_model.signals (
+    id          uuid        not null primary key,
+    source_id   uuid        not null references read_model.signal_sources (id) on delete cascade,
+    owner_id    uuid        not null references read_model.users (id) on delete cascade,
+    webhook_id  text        not null,
+    body        text        not null,
+    evaluations uuid[]      not null,
+    sent_at     timestamptz not null,
+    received_at timestamptz not null
+);
+comment on column read_model.signals.body is 'JSON as it came: jsonb would refuse some of it, and change numbers.';
+create index signals_of_source on read_model.signals (source_id, received_at desc, id desc);
+create index signals_of_person on read_model.signals (owner_id);
+
+grant select, insert, update, delete on read_model.signal_sources, read_model.signals to vigil_app;
+
+-- What a content came with, how long it is kept, and how long a source says that it stays.
+
+alter table evidence
+    add column headers      jsonb       not null default '{}',
+    add column last_read_at timestamptz not null default now(),
+    add column removed_at   timestamptz,
+    alter column body drop not null,
+    add constraint evidence_kept_or_let_go check ((body is null) = (removed_at is not null));
+update evidence set last_read_at = read_at;
+comment on table evidence is 'The content of every evidence ever used, once for each hash, compressed with zstd. One that was let go by policy keeps its row without the body.';
+comment on column evidence.headers is 'Those worth keeping of the answer that brought it first.';
+comment on column evidence.last_read_at is 'When a source answered with it, to about a day.';
+create index evidence_by_age on evidence (last_read_at) where body is not null;
+
+alter table source_memory add column fresh_until timestamptz;
+comment on column source_memory.fresh_until is 'Until when the source said that its answer stays as it is (RFC 9111).';
+alter table source_memory add column reading jsonb;
+comment on column source_memory.reading is 'What was read from the content when it was read last, so that while it stays nobody reads it again.';
+create index source_memory_of_evidence on source_memory (evidence_hash);
+
+-- Keeps a content that was read. It usually touches no row that is there and locks none: many keep the same content at once.
+create function keep_content(of_hash text, of_body bytea, of_bytes integer, of_headers jsonb, at timestamptz) returns void
+language plpgsql as $$
+begin
+    insert into evidence (hash, body, body_bytes, headers, read_at, last_read_at)
+    values (of_hash, of_body, of_bytes, of_headers, at, at)
+    on conflict (hash) do nothing;
+    if found then
+        return;
+    end if;
+    update evidence set body = of_body, removed_at = null, last_read_at = greatest(last_read_at, at)
+    where hash = of_hash and (body is null or last_read_at < at - interval '1 day');
+end
+$$;
+
+-- Keeps it as the last answer of a source. From then on nobody lets go of it, so that comes before it is kept anew; what the
+-- source had until now was its answer until now.
+create function keep_evidence(
+    of_monitor uuid, of_url text, of_etag text, of_last_modified text, of_type text, of_charset text, until timestamptz,
+    of_reading jsonb, of_hash text, of_body bytea, of_bytes integer, of_headers jsonb, at timestamptz
+) returns void
+language plpgsql as $$
+begin
+    update evidence set last_read_at = at
+    where hash = (select evidence_hash from source_memory where monitor_id = of_monitor and url = of_url)
+      and hash <> of_hash and last_read_at < at - interval '1 day';
+    insert into evidence (hash, body, body_bytes, headers, read_at, last_read_at)
+    values (of_hash, of_body, of_bytes, of_headers, at, at)
+    on conflict (hash) do nothing;
+    insert into source_memory
+        (monitor_id, url, etag, last_modified, content_type, charset, evidence_hash, read_at, fresh_until, reading)
+    values (of_monitor, of_url, of_etag, of_last_modified, of_type, of_charset, of_hash, at, until, of_reading)
+    on conflict (monitor_id, url) do update
+    set etag = excluded.etag, last_modified = excluded.last_modified, content_type = excluded.content_type,
+        charset = excluded.charset, evidence_hash = excluded.evidence_hash, read_at = excluded.read_at,
+        fresh_until = excluded.fresh_until, reading = excluded.reading;
+    perform keep_content(of_hash, of_body, of_bytes, of_headers, at);
+end
+$$;
+
+-- What a monitor says whose sources cannot be read.
+
+alter table read_model.monitors add column failing jsonb;
+comment on column read_model.monitors.failing is 'While the status is failing: since when, after how many failures, code and message of the last of them.';
+
+-- What the items of a feed are known by, beside what they are called; and the order of what was seen, which is the order of
+-- the log, whatever the clocks said.
+
+alter table read_model.facts add column keys jsonb;
+comment on column read_model.facts.keys is 'Of a list: what each item is known by, in the order of the items; null where that is the item itself.';
+
+-- What was made before has place 0, and its times for an order, until the tables are built again.
+alter table read_model.evaluations add column place bigint not null default 0;
+comment on column read_model.evaluations.place is 'The place of the outcome in its partition of the log.';
+
+alter table read_model.facts add column place bigint not null default 0, add column plan_revision integer;
+comment on column read_model.facts.place is 'In its partition of the log.';
+comment on column read_model.facts.plan_revision is 'Of the evaluation; null until its outcome is known.';
+update read_model.facts f set plan_revision = e.plan_revision from read_model.evaluations e where e.id = f.evaluation_id;
+
+create index facts_order on read_model.facts (monitor_id, name, plan_revision desc, place desc, observed_at desc);

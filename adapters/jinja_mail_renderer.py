@@ -1,6 +1,6 @@
 """Gives mails their form: HTML with inlined styles, and text from a template of its own."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -14,8 +14,11 @@ from domain.fact import Fact, FactType, FactValue
 from domain.mail import (
     AlertContent,
     AlreadyRegisteredContent,
+    FailingContent,
     MailBody,
     MailContent,
+    Outage,
+    RecoveredContent,
     VerifyEmailContent,
     several_lines,
     single_line,
@@ -32,6 +35,27 @@ TEXT_CHARS_MAX = 1000
 URL_CHARS_MAX = 2000
 URL_CHARS_SHOWN = 160
 LIST_ITEMS_SHOWN = 12
+
+SOURCES_SHOWN = 3
+
+_PASSES_BY_ITSELF = (
+    "Most often this passes by itself. If the page opens in your browser all the while, look at its address again."
+)
+_ADVICE = {
+    "SOURCE_UNREACHABLE": _PASSES_BY_ITSELF,
+    "SOURCE_SERVER_ERROR": _PASSES_BY_ITSELF,
+    "SOURCE_SLOW": _PASSES_BY_ITSELF,
+    "SOURCE_BLOCKED": "The site turns automatic readers away. Let the monitor look less often, or give it another address"
+    " with the same information, such as a feed.",
+    "SOURCE_GONE": "The page is not there any more. Find out in your browser where it went, and give the monitor its new"
+    " address.",
+    "SOURCE_TOO_LARGE": "Give the monitor an address with less behind it.",
+    "SOURCE_WRONG_TYPE": "The source answers with something that cannot be read. Open it in your browser, and give the"
+    " monitor an address with a page, a document or a feed.",
+    "SOURCE_REFUSED": "This address may not be read from here. Choose another one, or ask whoever runs this Vigil.",
+}
+"""What a person can do, by the code of a failure."""
+_ADVICE_OTHERWISE = "Open the monitor: its last evaluations say more."
 
 _OUTCOMES = {"ok": "read", "not_modified": "unchanged since the last look"}
 
@@ -63,14 +87,19 @@ class JinjaMailRenderer:
         """The mail in both forms; the HTML has at most `HTML_BYTES_MAX` bytes. Pure: the same content gives the same mail."""
         match content:
             case AlertContent():
-                return self._alert(content)
+                return self._in_rows("alert", lambda rows_max: _alert(content, rows_max=rows_max))
+            case FailingContent():
+                return self._in_rows("failing", lambda rows_max: _outages(content, rows_max=rows_max))
+            case RecoveredContent():
+                return self._in_rows("recovered", lambda rows_max: _outages(content, rows_max=rows_max))
             case VerifyEmailContent():
                 return self._both("verify_email", _verify_email(content))
             case AlreadyRegisteredContent():
                 return self._both("already_registered", _already_registered(content))
 
-    def _alert(self, content: AlertContent) -> MailBody:
-        bodies = (self._both("alert", _alert(content, rows_max=rows_max)) for rows_max in ROWS_MAX)
+    def _in_rows(self, name: str, values: Callable[[int], Mapping[str, object]]) -> MailBody:
+        """With as many rows as are small enough."""
+        bodies = (self._both(name, values(rows_max)) for rows_max in ROWS_MAX)
         body = next(bodies)
         while len(body.html.encode()) > HTML_BYTES_MAX:
             body = next(bodies)
@@ -113,6 +142,35 @@ def _alert(content: AlertContent, *, rows_max: int) -> dict[str, object]:
         "sources_more": max(0, len(content.evidence) - rows_max),
         "monitor_link": _link(content.monitor_url),
         "evaluation_id": str(content.evaluation_id),
+    }
+
+
+def _outages(content: FailingContent | RecoveredContent, *, rows_max: int) -> dict[str, object]:
+    zone = _zone(content.timezone)
+    first = content.outages[0]
+    others = len(content.outages) - 1
+    who = f"“{_name(first.monitor_name)}”" + ("" if not others else f" and {others} other{'s' if others > 1 else ''}")
+    return {
+        "who": who,
+        "person": _name(content.person_name),
+        "outages": [_outage(outage, zone) for outage in content.outages[:rows_max]],
+        "more": max(0, others + 1 - rows_max),
+    }
+
+
+def _outage(outage: Outage, zone: tzinfo) -> dict[str, object]:
+    return {
+        "name": _name(outage.monitor_name),
+        "link": _link(outage.monitor_url),
+        "since": _moment(outage.since, zone),
+        "until": "" if outage.until is None else _moment(outage.until, zone),
+        "failures": outage.failures,
+        "said": single_line(outage.message, chars_max=VALUE_CHARS_MAX),
+        "code": _value(outage.code),
+        "advice": _ADVICE.get(outage.code, _ADVICE_OTHERWISE),
+        "state": outage.state.value,
+        "sources": [_link(url) for url in outage.source_urls[:SOURCES_SHOWN]],
+        "sources_more": max(0, len(outage.source_urls) - SOURCES_SHOWN),
     }
 
 

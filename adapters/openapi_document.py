@@ -56,6 +56,12 @@ WRITE_HEADERS = {
         "schema": {"type": "string", "const": "true"},
     },
 }
+STORES_NOTHING = frozenset({"validate_change", "backtest_monitor"})
+"""Operations that are sent to a thing as if they changed it, and only answer."""
+
+MANY_AT_ONCE = frozenset({"import_monitors", "import_backup"})
+"""Commands that start any number of things: they take a key, and there is no one version to tell."""
+
 LOCATION = {"Location": {"description": "The path of the new thing.", "schema": {"type": "string"}}}
 
 STATUS_TEXT = {
@@ -90,6 +96,8 @@ def published(
     result["components"]["schemas"] = schemas = dict(sorted({**own, **schemas}.items()))
     for name, schema in schemas.items():
         _sharpen(name, schema)
+        if isinstance(schema.get("default"), msgspec.Struct):  # of a body that may be left out
+            del schema["default"]
     _discriminate(result, schemas)
     used = {tag for _, _, operation in operations(result) for tag in operation.get("tags", ())}
     result.setdefault("tags", [{"name": tag, "description": text} for tag, text in TAGS.items() if tag in used])
@@ -111,18 +119,22 @@ def _complete(
 ) -> None:
     responses: dict[str, Any] = operation.setdefault("responses", {})
     with_id, with_body = "{" in path, "requestBody" in operation
+    name = str(operation.get("operationId"))
     starts = not anonymous and method == "post" and not {"201", "202"}.isdisjoint(responses)
-    changes = not anonymous and method in {"post", "put", "patch", "delete"} and with_id and not starts
+    writes = method in {"post", "put", "patch", "delete"} and name not in STORES_NOTHING
+    changes = not anonymous and writes and with_id and not starts
+    commands = starts or changes or name in MANY_AT_ONCE
     parameters = operation.setdefault("parameters", [])
     for parameter in parameters:
         if not parameter.get("description") and parameter.get("name") in PARAMETERS:
             parameter["description"] = PARAMETERS[parameter["name"]]
-    parameters += [deepcopy(IDEMPOTENCY_KEY)] * (starts or changes) + [deepcopy(IF_MATCH)] * changes
+    parameters += [deepcopy(IDEMPOTENCY_KEY)] * commands + [deepcopy(IF_MATCH)] * changes
     if anonymous:
         operation["security"] = []
     for status, response in responses.items():
         if status.startswith("2"):
-            _describe_success(int(status), response, with_position=(starts or changes) and "content" in response)
+            told = {} if not commands or "content" not in response else _headers_of(int(status), one=starts or changes)
+            _describe_success(int(status), response, told)
     reaches = {
         Reach.EVERYWHERE: path.startswith(API_PREFIX),
         Reach.TOKEN: not anonymous,
@@ -130,22 +142,27 @@ def _complete(
         Reach.BODY: with_body,
         Reach.ONE_THING: with_id or "404" in responses,
         Reach.CONDITIONAL: changes,
-        Reach.COMMAND: starts or changes,
+        Reach.COMMAND: commands,
         Reach.FRESH_READ: any(found.get("name") == "Vigil-Min-Position" for found in parameters),
         Reach.NAMED: False,
     }
     for entry in catalogue:
-        if entry.status is not None and (reaches[entry.reach] or operation.get("operationId") in entry.operations):
+        if entry.status is not None and (reaches[entry.reach] or name in entry.operations):
             _add_code(responses, entry.status, entry.code)
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _describe_success(status: int, response: dict[str, Any], *, with_position: bool) -> None:
+def _describe_success(status: int, response: dict[str, Any], headers: Mapping[str, Any]) -> None:
     if response.get("description") in {None, HTTPStatus(status).description}:
         response["description"] = STATUS_TEXT.get(status, "Done.")
-    if with_position:
-        location = LOCATION if status == HTTPStatus.CREATED else {}
-        response["headers"] = {**deepcopy(WRITE_HEADERS), **deepcopy(location), **response.get("headers", {})}
+    if headers:
+        response["headers"] = {**headers, **response.get("headers", {})}
+
+
+def _headers_of(status: int, *, one: bool) -> dict[str, Any]:
+    """What a command tells in its headers; only of `one` thing there is a version."""
+    told = {name: text for name, text in WRITE_HEADERS.items() if one or name != "ETag"}
+    return deepcopy({**told, **(LOCATION if status == HTTPStatus.CREATED else {})})
 
 
 def _add_code(responses: dict[str, Any], status: int, code: str) -> None:

@@ -18,8 +18,42 @@ EXAMPLES: Mapping[str, Sequence[Mapping[str, Any]]] = {
         },
     ),
     "MonitorPatch": ({"name": "Price of the lamp", "schedule": {"cron": "0 8 * * 1-5", "timezone": "Europe/Berlin"}},),
+    "ForkBody": ({"name": "Price of the lamp, lower", "condition": "price < 30.0"},),
+    "RestoreBody": ({"name": "Price of the lamp, again"},),
+    "ImportBody": (
+        {
+            "format": "urls",
+            "urls": ["https://example.com/news", "https://example.com/jobs"],
+            "schedule": {"every": "PT1H"},
+        },
+        {
+            "format": "vigil",
+            "monitors": [
+                {
+                    "prompt": "Tell me when the price is under 50",
+                    "name": "Price of the lamp",
+                    "sources": [{"type": "http", "url": "https://example.com/product.json"}],
+                    "facts": [{"name": "price", "type": "number", "select": {"jsonpath": "$.price"}}],
+                    "condition": "price < 50.0",
+                    "paused": True,
+                }
+            ],
+        },
+    ),
     "Schedule": ({"every": "PT5M"}, {"cron": "0 8 * * 1-5", "timezone": "Europe/Berlin"}),
     "Select": ({"jsonpath": "$.price"}, {"css": ".price", "regex": "[0-9.]+"}),
+    "SignalSourceBody": (
+        {
+            "name": "Greenhouse",
+            "schema": {
+                "type": "object",
+                "properties": {"temperature": {"type": "number"}},
+                "required": ["temperature"],
+            },
+            "silent_after": "P3D",
+        },
+    ),
+    "SignalSourcePatch": ({"silent_after": None},),
     "ActionBody": ({"name": "Mail me", "type": "email", "subject_template": "{monitor} is {state}"},),
     "TriggerBody": (
         {

@@ -8,6 +8,7 @@ TAGS: Mapping[str, str] = {
     "Monitors": "What is watched, and what was seen. A monitor belongs to the person who created it.",
     "Actions": "What is done when something changes.",
     "Triggers": "Which change of which monitor sets off which action.",
+    "Signals": "What others send: signal sources with their secrets, and the signals that came.",
     "Notifications": "The mails that were to be sent, and what became of them.",
     "Audit": "What happened, for auditors: every event, any stream as it was, and the proof that none was changed.",
     "System": "Whether everything is well.",
@@ -39,7 +40,9 @@ _PLAN = {
     "confirmations": "How many verdicts in a row it takes to switch the state, 1 to 10.",
     "min_confidence": "A fact less certain than this (0 to 1) makes the verdict inconclusive, which changes nothing.",
     "fires": "Whether a met condition counts when it starts to hold, or each time it is met. Left out: each time, where the"
-    " condition uses `changed`, `added` or `removed`.",
+    " condition uses `changed`, `added`, `removed` or `last_notified`.",
+    "reset_condition": "While the monitor is active it stays so until this is met, over the same facts: `price > 60.0`. Left"
+    " out: until `condition` is no longer met.",
 }
 _MONITOR = {
     "prompt": "What to watch for, in plain words, 3 to 2,000 characters.",
@@ -57,6 +60,13 @@ _FACT = {
     "evidence_hash": "The SHA-256 of what was read, in hex.",
     "observed_at": "When it was read.",
 }
+_SIGNAL_SOURCE = {
+    "name": "What you call it, up to 120 characters.",
+    "schema": "The JSON Schema (draft 2020-12, up to 16 KiB) that signals must follow; null takes any JSON.",
+    "silent_after": "After how long without a signal it counts as silent, an ISO 8601 duration: `P3D`.",
+}
+_SIGNAL_URL = "The path that signals are sent to."
+_SECRET = "What signals are signed with, `whsec_...`; shown this once."  # noqa: S105  a description
 _CREDENTIALS = {"email": "The e-mail address.", "password": "8 to 256 characters; a few words are best."}
 
 PARAMETERS: Mapping[str, str] = {
@@ -65,6 +75,7 @@ PARAMETERS: Mapping[str, str] = {
     "trigger_id": "The trigger's id.",
     "evaluation_id": "The evaluation's id.",
     "notification_id": "The notification's id.",
+    "source_id": "The signal source's id.",
     "name": "The fact's name.",
     "stream": "The stream's id, also as `monitor-<id>`.",
     "from_position": "The first position; left out: the first of the log, or as many before `to_position` as one request"
@@ -92,8 +103,40 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "url": "An http or https address.",
         "select": "Where facts without a `select` of their own stand.",
         "headers": "Headers to send along.",
+        "render": "Read a page as it is after its scripts ran in a browser, which the extra `browser` brings.",
     },
     "FeedSource": {"type": "An RSS or Atom feed.", "url": "An http or https address."},
+    "SearchSource": {"type": "A search of the web; needs a search provider.", "query": "What to search for."},
+    "SignalSource": {"type": "What others send.", "id": "A signal source of yours."},
+    "SignalSourceBody": _SIGNAL_SOURCE,
+    "SignalSourcePatch": _SIGNAL_SOURCE,
+    "SignalSourceDetails": {
+        **_SIGNAL_SOURCE,
+        "url": _SIGNAL_URL,
+        "status": "`never` before the first signal, `silent` when the last one is longer ago than `silent_after`, else `live`.",
+        "last_received_at": "When the last signal came.",
+        "silent_for": "How long ago that is, an ISO 8601 duration.",
+        "received": "How many signals came.",
+        "refused": "How many were refused although their signature was good.",
+        "last_refused_at": "When that was, the last time.",
+        "last_refusal": "Why, the last time: the field and what is wrong with it.",
+        "older_secret_valid_until": "Until when the secret before the present one is good; null when it is not.",
+    },
+    "NewSignalSource": {**_SIGNAL_SOURCE, "url": _SIGNAL_URL, "secret": _SECRET},
+    "NewSecret": {"secret": _SECRET, "older_valid_until": "Until when the secret before it is good."},
+    "SignalAnswer": {
+        "source_id": "Where it was sent to.",
+        "received_at": "When it came.",
+        "evaluations": "The evaluations it asked for, one of each active monitor that watches.",
+    },
+    "Signal": {
+        "source_id": "Where it was sent to.",
+        "webhook_id": "Its sender's id for it.",
+        "body": "What was sent.",
+        "sent_at": "When, by its sender's clock.",
+        "received_at": "When it came.",
+        "evaluations": "The evaluations it asked for.",
+    },
     "FactSpec": {
         "name": "How the condition calls it: letters, digits and underscores.",
         "type": "What kind of value it is.",
@@ -107,7 +150,10 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "jsonpath": "A JSONPath (RFC 9535).",
         "csv": "A column of a CSV file.",
         "csv_row": "Which row of it, `first` or `last`.",
-        "feed": "A field of a feed's items: `title`, `link`, `summary` or `id`.",
+        "feed": "A field of a feed's items: `title`, `link`, `summary`, `id`, `published` or `author`.",
+        "product": "What a shop's page says of its product: `price`, `currency`, `availability`, `name`, `brand`, `condition`,"
+        " `sku`, `gtin`, `rating` or `reviews`.",
+        "text": "`main`: a page's text without menus and margins.",
         "named": "A name to find the value by, whatever the source is.",
         "regex": "Narrows what was found to its first group, or to the whole match.",
     },
@@ -147,7 +193,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "name": "Unique among your monitors.",
         "prompt": "What the person wrote.",
         "kind": "Whether the condition looks at the present only or compares it with history.",
-        "status": "`active`, `paused` or `archived`.",
+        "status": "`active`, `failing` (its sources cannot be read), `paused` or `archived`.",
         "state": "Whether the condition holds: `unknown` until the first verdict.",
         "facts": "What is read from the sources.",
         "condition": "When it counts, in the Common Expression Language.",
@@ -156,9 +202,182 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "confirmations": _PLAN["confirmations"],
         "min_confidence": _PLAN["min_confidence"],
         "fires": "Whether a met condition counts when it starts to hold, or each time.",
+        "reset_condition": "What ends the active state; null: that `condition` is no longer met.",
         "explanation": "What is watched and when it fires, in plain words.",
         "last_evaluated_at": "When it last looked.",
         "next_due_at": "When it looks next; null while it is paused.",
+        "failing": "While the status is failing: since when the sources cannot be read, and why.",
+    },
+    "ForkBody": {
+        **{name: text.partition(" Left out:")[0] for name, text in _MONITOR.items()},
+        "name": "Up to 120 characters, unique among your monitors. Left out: the old one's with a number.",
+    },
+    "RestoreBody": {"name": "Another name, where the old one was taken meanwhile. Left out: the old one."},
+    "Plan": {
+        "kind": "Whether the condition looks at the present only or compares it with history.",
+        **{name: text.partition(" Left out:")[0] for name, text in _PLAN.items()},
+        "explanation": "What is watched and when it fires, in plain words.",
+    },
+    "Validation": {
+        "valid": "Whether it could be stored.",
+        "name": "What the monitor would be called; null when something is wrong.",
+        "plan": "What it would be compiled into; null when something is wrong.",
+        "resets_state": "Whether it asks another question than the present monitor, so that its state is unknown again.",
+        "details": "Everything that is wrong, each with its field.",
+    },
+    "Preview": {
+        "name": "What the monitor would be called.",
+        "plan": "What it would be compiled into.",
+        "evaluation": "What its first evaluation would be.",
+    },
+    "Trial": {
+        "id": "Null, for it is not kept.",
+        "monitor_id": "Null, for there is no monitor.",
+        "status": "`failed` means that nothing could be judged; `error` says why.",
+        "verdict": "What the condition said.",
+        "state_before": "`unknown`.",
+        "state_after": "The state the monitor would be in.",
+        "changed": "Whether that is another one.",
+        "facts": "What was read.",
+        "condition": "What was judged.",
+        "reason": "Why the verdict is inconclusive, or not met for want of history.",
+        "evidence": "Where it looked.",
+        "error": "Why it failed.",
+        "duration_ms": "How long it took, in milliseconds.",
+        "started_at": "When it began.",
+        "completed_at": "When it was done.",
+    },
+    "TrialEvidence": {
+        "url": "The address, after redirects.",
+        "outcome": "`ok`, or what went wrong.",
+        "status": "The HTTP status; null where no answer came.",
+        "content_type": "What the source calls its content.",
+        "bytes": "How much it is, decompressed.",
+        "hash": "The SHA-256 of the content, in hex.",
+        "message": "What went wrong, in a sentence.",
+        "fetched_at": "When it was read.",
+    },
+    "Explanation": {
+        "summary": "What came of it and by which rule, in a sentence.",
+        "told": "Who was told, or why nobody was, in a sentence.",
+        "rule": "What decided about the state.",
+        "asked": "Which condition counted: of an active monitor the `reset_condition`, where it has one. Null where none was"
+        " judged.",
+        "condition": "What was asked, part by part. Null where none was judged, or it is not understood any more.",
+        "confirmations": "The row of verdicts.",
+        "previous": "The last evaluation before it that came to a verdict; null for the first.",
+        "triggers": "What the monitor's triggers did about it.",
+        "versions": "With what it was judged.",
+    },
+    "Clause": {
+        "text": "As it was written.",
+        "with_values": "The same with the values put in.",
+        "result": "What it said; null where that cannot be told.",
+        "joined_by": "What joins its own parts; null where it has none.",
+        "clauses": "Its own parts.",
+    },
+    "Confirmation": {
+        "in_a_row": "How many verdicts of this kind stood in a row; null where it failed.",
+        "needed": "How many a switch takes; null where the plan is another one by now.",
+    },
+    "Previous": {
+        "evaluation_id": "The evaluation.",
+        "verdict": "What it said.",
+        "streak": "How many of its kind stood in a row.",
+        "state_after": "The state after it.",
+        "completed_at": "When it was done.",
+    },
+    "Telling": {
+        "trigger_id": "The trigger.",
+        "name": "What you call it.",
+        "outcome": "Whether it fired, or was suppressed.",
+        "reason": "Why it was suppressed.",
+    },
+    "Versions": {
+        "plan_revision": "Which version of the monitor's plan, from 1.",
+        "provider": "Who read the facts.",
+        "model": "With which model; null without one.",
+    },
+    "BacktestBody": {
+        **{
+            name: f"{text.partition(' Left out:')[0]} Left out: as it is."
+            for name, text in _PLAN.items()
+            if name not in {"sources", "schedule"}
+        },
+        "prompt": "Other words, which are compiled where no facts and condition are given. Left out: as they are.",
+        "from": "Evaluations that began from then on. Left out: from the first.",
+        "to": "Evaluations that began before then. Left out: to the last.",
+        "over": "What is judged. Left out: the facts that were read then where these are the same, else the evidence.",
+    },
+    "Backtest": {
+        "plan": "What was tried.",
+        "over": "What was judged.",
+        "from": "Where the period begins.",
+        "to": "Where it ends.",
+        "summary": "The evaluations counted.",
+        "firings": "The evaluations about which somebody would have been told, or was.",
+        "evaluations": "Every evaluation of the period, in the order they were made.",
+    },
+    "BacktestSummary": {
+        "evaluations": "All of the period.",
+        "judged": "Those that were judged again.",
+        "failed": "Those that failed then.",
+        "not_repeatable": "Those whose evidence can no longer be read.",
+        "would_have_fired": "Those about which a trigger would have fired.",
+        "did_fire": "Those about which one did.",
+        "added": "Those that would have fired and did not.",
+        "missed": "Those that fired and would not have.",
+    },
+    "BacktestFiring": {
+        "evaluation_id": "The evaluation it is about.",
+        "at": "When that began.",
+        "change": "`added`: only now; `missed`: only then; `same`: both.",
+    },
+    "BacktestEvaluation": {
+        "evaluation_id": "The evaluation.",
+        "at": "When it began.",
+        "verdict": "What would have been said; null where nothing was to be judged.",
+        "state_after": "The state the monitor would have been in after it.",
+        "reason": "Why the verdict is inconclusive, or not met for want of history.",
+        "would_fire": "Whether a trigger would have fired about it.",
+        "did_fire": "Whether one did.",
+        "happened": "What it came to in earnest.",
+        "not_repeatable": "Why what it saw cannot be read again.",
+    },
+    "Happened": {
+        "verdict": "What was said; null where it failed.",
+        "state_after": "The state after it; null where it failed.",
+        "error_code": "Why it failed.",
+    },
+    "ImportBody": {
+        "format": "What is sent.",
+        "urls": "With `urls`: the addresses, in a list or in a text with one in each line. Lines that begin with # are"
+        " passed over.",
+        "monitors": "With `vigil`: up to 1,000 monitors, each as `POST /api/v1/monitors` takes it, and `paused`.",
+        "schedule": "How often to look where an entry does not say it.",
+        "paused": "Whether they are paused, where an entry does not say it.",
+        "exported_at": "Stands in an export, and means nothing here.",
+    },
+    "Import": {
+        "created": "How many monitors were created.",
+        "refused": "How many entries were not.",
+        "warnings": "What all entries shared and none of the monitors has.",
+        "entries": "Each entry, in the order they were sent in.",
+    },
+    "Imported": {
+        "entry": "Where it stood: `urls[0]`, `monitors[0]`, `watching.<id>`.",
+        "id": "The new monitor; null when it was refused.",
+        "name": "What it is called.",
+        "paused": "Whether it waits to be resumed.",
+        "code": "Why it was refused, as an error code.",
+        "details": "Everything that is wrong with it.",
+        "warnings": "What could not be taken over.",
+    },
+    "Failing": {
+        "since": "When the first look of the row began.",
+        "failures": "How many looks in a row had failed when it was noticed.",
+        "code": "What was wrong, `SOURCE_...`.",
+        "message": "The same in words.",
     },
     "Action": {
         "name": "What you call it.",
@@ -175,6 +394,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "snoozed_until": "Not before then.",
     },
     "Evaluation": {
+        "explanation": "Why it came to what it did; null in lists.",
         "status": "`failed` means that nothing could be judged; `error` says why.",
         "verdict": "What the condition said; an inconclusive verdict changes nothing.",
         "state_before": "The monitor's state before it.",
@@ -253,7 +473,8 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     },
     "AuditStream": {
         "id": "The stream's id.",
-        "kind": "`monitor`, `trigger`, `action`, `evaluation`, `notification`, `user` or `operation`.",
+        "kind": "`monitor`, `trigger`, `action`, `evaluation`, `notification`, `signal_source`, `signal`, `user` or"
+        " `operation`.",
         "owner_id": "The person it concerns.",
         "version": "Up to which version it is told.",
         "state": "What its events fold into.",

@@ -17,6 +17,10 @@ _ERASE: tuple[LiteralString, ...] = (
     "delete from session where user_id = %(id)s",
     "delete from command_receipt where owner_id = %(id)s",
     "delete from evaluation_request where owner_id = %(id)s",
+    "delete from signal_watch where owner_id = %(id)s",
+    "delete from signal_secret where owner_id = %(id)s",
+    "delete from signal_source where owner_id = %(id)s",
+    "delete from dead_job where owner_id = %(id)s",
     "delete from snapshot where owner_id = %(id)s",
     # A scope that is a person's own ends with their id; what else they hold, their stream does.
     "delete from reservation where stream_id = %(id)s or split_part(scope, ':', 2) = %(id)s::text",
@@ -37,6 +41,8 @@ _ERASE: tuple[LiteralString, ...] = (
         union all select id from actions where owner_id = %(id)s
         union all select id from triggers where owner_id = %(id)s
         union all select id from notifications where owner_id = %(id)s
+        union all select id from signal_sources where owner_id = %(id)s
+        union all select id from signals where owner_id = %(id)s
     )
     """,
     "delete from delivery_claim where notification_id in (select id from notifications where owner_id = %(id)s)",

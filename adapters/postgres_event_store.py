@@ -7,9 +7,11 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from adapters.gathered import Gathered
 from adapters.personal_data import KeyOf, MissingKey, open_event, seal_event
 from adapters.postgres_append_groups import AppendGroups, CommitUnknown
 from adapters.postgres_appending import append_together
+from adapters.postgres_evaluation_groups import EvaluationGroups, as_evaluated
 from adapters.postgres_person_keys import NoKeys
 from adapters.postgres_pool import Pool
 from adapters.postgres_snapshots import PostgresSnapshots
@@ -36,7 +38,7 @@ _FIND_WAITING = "select evaluation_id from evaluation_request where monitor_id =
 
 _EVENT_AT = "select event_id from event where stream_id = %s and version = %s"
 
-_IS_ERASED = "select exists (select from person_key where owner_id = %s and destroyed_at is not null)"
+_ERASED = "select owner_id from person_key where owner_id = any (%s) and destroyed_at is not null"
 
 DATA = 4
 """The column of a loaded row that holds the event."""
@@ -89,6 +91,8 @@ class PostgresEventStore:
         self._people = people or NoKeys()
         self._snapshots = snapshots
         self._groups = AppendGroups(pool)
+        self._evaluations = EvaluationGroups(pool)
+        self._erased = Gathered(self._are_erased)
 
     async def load(self, stream_id: UUID, *, after_version: int = 0) -> list[StreamEvent]:
         """The events of a stream in order; an unknown stream is empty. Raises `StreamArchived`."""
@@ -148,6 +152,9 @@ class PostgresEventStore:
             try:
                 if len(rows) == 1 and not companions:
                     return await self._groups.append(rows[0])
+                evaluated = as_evaluated(rows, companions)
+                if evaluated is not None:
+                    return await self._evaluations.record(evaluated)
                 return await append_together(self._pool, rows, companions)
             except ConcurrentAppend:
                 if attempt > 0 and await self._is_stored(rows):
@@ -185,9 +192,13 @@ class PostgresEventStore:
 
     async def is_erased(self, owner_id: UUID) -> bool:
         """Whether this person was erased."""
+        return await self._erased.ask(owner_id)
+
+    async def _are_erased(self, owner_ids: Sequence[UUID]) -> Sequence[bool]:
+        """The same of many: every request asks it of its caller."""
         async with self._pool.connection() as connection:
-            row = await (await connection.execute(_IS_ERASED, (owner_id,))).fetchone()
-        return row is not None and bool(row[0])
+            erased = set(await (await connection.execute(_ERASED, (list(set(owner_ids)),))).fetchall())
+        return [(owner_id,) in erased for owner_id in owner_ids]
 
     async def _blinded(self, companion: Companion) -> Companion:
         """Reserved values are stored so that they tell nothing: an address is one of them."""

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from adapters.postgres_pool import Pool
+from domain.notification import MailKind
 from projections.core import CORE
 
 _CLAIM = """
@@ -19,6 +20,11 @@ returning notification_id
 """
 
 _RENEW = "update delivery_claim set claimed_until = %s where notification_id = any (%s)"
+
+_DUE_OF = """
+select id from notifications where owner_id = %s and kind = %s and next_attempt_at <= %s
+order by created_at, id limit %s
+"""
 
 _REACHED = "select position from checkpoint where consumer = %s and partition = %s"
 
@@ -45,6 +51,12 @@ class PostgresOutbox:
         """Lengthen claims."""
         async with self._pool.connection() as connection:
             await connection.execute(_RENEW, (until, list(notification_ids)))
+
+    async def due_of(self, owner_id: UUID, kind: MailKind, *, now: datetime, limit: int) -> list[UUID]:
+        """Fulfils `workers.letters.Waiting`."""
+        async with self._pool.connection() as connection:
+            rows = await (await connection.execute(_DUE_OF, (owner_id, kind.value, now, limit))).fetchall()
+        return [row[0] for row in rows]
 
 
 class PostgresTriggers:

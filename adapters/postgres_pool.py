@@ -52,6 +52,12 @@ class PatientConnection(psycopg.AsyncConnection[TupleRow]):
             raise psycopg.OperationalError(f"PostgreSQL did not answer in {self.answer_seconds_max:g} s") from None
 
 
+def is_outage(error: Exception) -> bool:
+    """Whether the server, or the way to it, is to blame and not what was asked of it. A statement that takes too long may be
+    either, and counts as the asker's fault."""
+    return isinstance(error, psycopg.OperationalError) and not isinstance(error, psycopg.errors.QueryCanceled)
+
+
 @asynccontextmanager
 async def unhurried_transaction(connection: Connection) -> AsyncIterator[None]:
     """A transaction whose statements take the time they take: neither does the server give them up, nor do we the server."""

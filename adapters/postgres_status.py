@@ -35,6 +35,33 @@ group by c.consumer order by c.consumer
 _TABLES = "select schema, version, fingerprint from projection_tables where projection = %s"
 
 
+_ENGINE = """
+select (select count(*) from (select from schedule where active and ready_at <= now() limit 10000) r),
+       coalesce(extract(epoch from now() - (
+           select min(ready_at) from schedule where active and ready_at <= now()
+       )), 0)::float,
+       (select count(*) from schedule where enqueued_at is not null),
+       (select count(*) from evaluation_request),
+       (select count(*) from dead_job)
+"""
+_HEARTBEATS = """
+select worker, extract(epoch from clock_timestamp() - max(beat_at))::float from heartbeat group by worker
+"""
+
+
+class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How evaluations stand: slots that are ready and not handed out (up to 10,000) and how long the first has waited, slots
+    that are handed out, evaluations asked for and not done, those that were given up; and how long ago any worker of a
+    kind last said that it is at work, in seconds."""
+
+    ready: int
+    slip_seconds: float
+    handed_out: int
+    asked: int
+    dead: int
+    heartbeat_ages: dict[str, float]
+
+
 class ConsumerStatus(msgspec.Struct, frozen=True, array_like=True):
     """A consumer: `position` and `head` are sums over its partitions; `lag_seconds` is how long its next event waits;
     `heartbeat_at` is when it last moved; `holders` are the processes that own its partitions; `parked` is how many events
@@ -65,6 +92,22 @@ async def consumer_status(pool: Pool) -> list[ConsumerStatus]:
     async with pool.connection() as connection:
         rows = await (await connection.execute(_STATUS)).fetchall()
     return [msgspec.convert(row, ConsumerStatus, from_attributes=False) for row in rows]
+
+
+async def engine_status(pool: Pool) -> EngineStatus:
+    """How evaluations stand now."""
+    async with pool.connection() as connection:
+        counts = await (await connection.execute(_ENGINE)).fetchone()
+        beats = await (await connection.execute(_HEARTBEATS)).fetchall()
+    ready, slip_seconds, handed_out, asked, dead = counts or (0, 0.0, 0, 0, 0)
+    return EngineStatus(
+        ready=ready,
+        slip_seconds=slip_seconds,
+        handed_out=handed_out,
+        asked=asked,
+        dead=dead,
+        heartbeat_ages=dict(beats),
+    )
 
 
 async def tables_status(pool: Pool, projection: Projection) -> TablesStatus:

@@ -17,7 +17,8 @@ from adapters.postgres_guard import PostgresGuard
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_pool import Pool
 from adapters.postgres_read_tables import PostgresReadTables
-from adapters.postgres_status import ConsumerStatus, consumer_status
+from adapters.postgres_status import ConsumerStatus, EngineStatus, consumer_status, engine_status
+from adapters.redis_pacing import Pacing
 from commands.event_store import Companion, ConcurrentAppend
 from domain.event import Metadata, NewEvents
 from domain.log_entry import LogEntry
@@ -37,6 +38,10 @@ _SEQUENCED_BATCHES = Counter("vigil_relay_batches", "Batches this process gave p
 _SEQUENCED = Counter("vigil_relay_events", "Events this process gave positions to.", registry=_counts)
 _PROJECTED_BATCHES = Counter("vigil_projector_batches", "Batches this process projected.", registry=_counts)
 _PROJECTED = Counter("vigil_projector_events", "Events this process projected.", registry=_counts)
+
+_COUNTED_ALONE = Counter(
+    "vigil_rates_counted_alone", "Places this process counted by itself, because Redis was away.", registry=_counts
+)
 
 
 class CountedEventStore(PostgresEventStore):
@@ -80,6 +85,14 @@ class CountedReadTables(PostgresReadTables):
         return moved
 
 
+class CountedPacing(Pacing):
+    """Counts what is not counted for all processes together."""
+
+    def counted_alone(self) -> None:
+        """As the name says."""
+        _COUNTED_ALONE.inc()
+
+
 class PrometheusMetrics:
     """The page that is scraped."""
 
@@ -111,8 +124,8 @@ class PrometheusMetrics:
 
     async def _asked(self) -> list[GaugeMetricFamily]:
         state, oldest = await self._guard.state(), await self._guard.oldest_open()
-        consumers = await consumer_status(self._pool)
-        return [*_of_log(state, oldest), *_of_consumers(consumers, self._now())]
+        consumers, engine = await consumer_status(self._pool), await engine_status(self._pool)
+        return [*_of_log(state, oldest), *_of_consumers(consumers, self._now()), *_of_engine(engine)]
 
 
 class _Families(Collector):
@@ -153,6 +166,25 @@ def _of_consumers(consumers: Sequence[ConsumerStatus], now: datetime) -> list[Ga
         if each.heartbeat_at is not None:
             heartbeat.add_metric([each.consumer], (now - each.heartbeat_at).total_seconds())
     return [events, seconds, heartbeat, kept_aside]
+
+
+def _of_engine(engine: EngineStatus) -> list[GaugeMetricFamily]:
+    heartbeat = GaugeMetricFamily(
+        "vigil_worker_heartbeat_age_seconds",
+        "How long ago any worker of a kind last said that it works.",
+        labels=["worker"],
+    )
+    for worker, age in engine.heartbeat_ages.items():
+        heartbeat.add_metric([worker], age)
+    waits = "How long the slot has waited that waits longest."
+    return [
+        _gauge("vigil_schedule_ready", "Slots that are due and not handed out, counted up to 10000.", engine.ready),
+        _gauge("vigil_schedule_slip_seconds", waits, engine.slip_seconds),
+        _gauge("vigil_evaluations_handed_out", "Slots that are handed out and not done.", engine.handed_out),
+        _gauge("vigil_evaluations_asked", "Evaluations that were asked for and are not done.", engine.asked),
+        _gauge("vigil_evaluations_dead", "Evaluations that were given up (`vigil evaluations dead`).", engine.dead),
+        heartbeat,
+    ]
 
 
 def _gauge(name: str, help_text: str, value: float) -> GaugeMetricFamily:

@@ -35,7 +35,7 @@ class DescribedStructs(OpenAPISchemaPlugin):
             )
             for field in msgspec.structs.fields(struct)
         }
-        required = [name for name, default in defaults.items() if default is Empty]
+        required = [field.encode_name for field in msgspec.structs.fields(struct) if field.required]
         config = struct.__struct_config__
         if config.tag_field is not None:
             tag = FieldDefinition.from_annotation(Literal[config.tag])
@@ -73,6 +73,9 @@ def anonymous_operations(app: Litestar) -> frozenset[str]:
 
 
 def _default(field: msgspec.structs.FieldInfo) -> Any:  # noqa: ANN401  any value
+    """`Empty` for none, also for one that says only that the field was left out."""
+    if field.default is msgspec.UNSET:
+        return Empty
     if field.default is not msgspec.NODEFAULT:
         return field.default
     return Empty if field.default_factory is msgspec.NODEFAULT else field.default_factory()

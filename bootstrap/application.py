@@ -11,28 +11,37 @@ from litestar.middleware import DefineMiddleware
 from litestar.response import Redirect
 from litestar.types import Receive, Scope, Send
 
+from adapters.cel_explaining import CelExplanations
 from adapters.openapi_pages import DOCS_PATH, document_route, openapi_config
 from adapters.struct_schemas import DescribedStructs
 from bootstrap.metrics import metrics_route
 from bootstrap.parts import Parts, new_id, utc_now
 from commands.actions_http import ActionWrites
+from commands.backtest_http import BacktestRoute
 from commands.http.caller import ANONYMOUS_ROUTE, BearerAuthentication
 from commands.http.failures import EXCEPTION_HANDLERS, on_dependency_down
 from commands.http.form import API_VERSION
 from commands.http.request import BodyKeepingRequest, RequestIds
 from commands.identity_http import AccountWrites, IdentityWrites
+from commands.monitor_copies_http import MonitorCopiesWrites
+from commands.monitor_trials_http import MonitorTrials
 from commands.monitors_http import MonitorWrites
+from commands.signals_http import SignalIntake, SignalSourceWrites
 from commands.triggers_http import TriggerWrites
 from read_api.actions import ActionReads, ActionViews
 from read_api.audit import AuditReads
 from read_api.audit_log import AuditLog
 from read_api.evaluations import EvaluationReads, EvaluationViews
+from read_api.explanations import Explanations
 from read_api.facts import FactReads, FactViews
 from read_api.freshness import ProjectionWait, fresh_reads
 from read_api.health import Health, HealthChecks
+from read_api.monitor_exports import MonitorExportReads, MonitorExports
+from read_api.monitor_stream import UNCOMPRESSED, MonitorStream
 from read_api.monitors import MonitorReads, MonitorViews
 from read_api.notifications import NotificationReads, NotificationViews
 from read_api.past_monitors import PastMonitors
+from read_api.signals import SignalReads, SignalSourceViews
 from read_api.triggers import TriggerReads, TriggerViews
 from read_api.users import UserReads, UserViews
 
@@ -54,12 +63,20 @@ def make_application(parts: Parts) -> Application:
     provided = {
         "identity": identity,
         "monitors": parts.monitors(),
+        "previews": parts.previews(),
+        "backtests": parts.backtests(),
         "actions": parts.actions(identity),
         "triggers": parts.triggers(),
+        "signal_sources": parts.signal_sources(),
+        "signal_receiver": parts.signal_receiver(),
+        "signal_source_views": SignalSourceViews(parts.pool),
         "projected": ProjectionWait(parts.pool),
         "monitor_views": MonitorViews(parts.pool),
+        "live_monitors": parts.live_monitors,
+        "monitor_exports": MonitorExports(parts.pool),
         "past_monitors": PastMonitors(parts.pool, parts.store),
         "evaluation_views": EvaluationViews(parts.pool),
+        "explanations": Explanations(parts.pool, CelExplanations(parts.conditions)),
         "fact_views": FactViews(parts.pool),
         "action_views": ActionViews(parts.pool),
         "trigger_views": TriggerViews(parts.pool),
@@ -69,13 +86,27 @@ def make_application(parts: Parts) -> Application:
         "log_verifier": parts.log_verifier(),
         "health": HealthChecks(parts.pool, parts.log_states, {"redis": parts.redis.ping}, started_at=utc_now()),
     }
-    writes = [IdentityWrites, AccountWrites, MonitorWrites, ActionWrites, TriggerWrites]
+    writes = [
+        IdentityWrites,
+        AccountWrites,
+        MonitorWrites,
+        MonitorTrials,
+        BacktestRoute,
+        MonitorCopiesWrites,
+        ActionWrites,
+        TriggerWrites,
+        SignalSourceWrites,
+        SignalIntake,
+    ]
     reads = [
         MonitorReads,
+        MonitorExportReads,
+        MonitorStream,
         EvaluationReads,
         FactReads,
         ActionReads,
         TriggerReads,
+        SignalReads,
         NotificationReads,
         UserReads,
         AuditReads,
@@ -96,7 +127,7 @@ def make_application(parts: Parts) -> Application:
         },
         request_class=BodyKeepingRequest,
         request_max_body_size=BODY_BYTES_MAX,
-        compression_config=CompressionConfig(backend="gzip"),
+        compression_config=CompressionConfig(backend="gzip", exclude_opt_key=UNCOMPRESSED),
         plugins=[DescribedStructs()],
         openapi_config=openapi_config(
             title="Vigil",

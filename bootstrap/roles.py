@@ -1,7 +1,7 @@
 """Roles: what runs in a process until it is asked to stop, and what happens when one ends on its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from socket import AF_INET, AF_INET6, create_server, socket
@@ -136,8 +136,10 @@ def _api_server(application: Litestar) -> _Server:
 
 
 @asynccontextmanager
-async def serving(application: Litestar, listening: socket, stop: Stop) -> AsyncIterator[None]:
-    """Serve the API until leaving."""
+async def serving(
+    application: Litestar, listening: socket, stop: Stop, *, drain: Callable[[], None] = lambda: None
+) -> AsyncIterator[None]:
+    """Serve the API until leaving; `drain` is called then, to end answers that would go on."""
     server = _api_server(application)
     task = asyncio.create_task(server.serve(sockets=[listening]), name="api")
     ended_early = _ask_when_ended([task], stop)
@@ -147,6 +149,7 @@ async def serving(application: Litestar, listening: socket, stop: Stop) -> Async
         yield
     finally:
         before_leaving = tuple(ended_early)
+        drain()
         server.should_exit = True
         await asyncio.wait([task])
     _raise_for(before_leaving)

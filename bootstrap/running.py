@@ -31,6 +31,7 @@ ROLES: Mapping[str, Callable[[Parts], Role]] = {
     "mailer": Parts.mailer,
     "notary": Parts.notary,
     "guard": Parts.log_guard,
+    "retention": Parts.retention,
 }
 """The workers by the names `vigil worker` knows."""
 
@@ -106,7 +107,9 @@ async def everything_up(
         await _warn_of_role(parts)
         await stack.enter_async_context(running({"server": watch, **_workers(parts, list(ROLES))}, stop))
         done("workers")
-        await stack.enter_async_context(serving(make_application(parts), listening, stop))
+        await stack.enter_async_context(
+            serving(make_application(parts), listening, stop, drain=parts.live_monitors.end)
+        )
         done("API")
         yield Running(parts=parts, api_url=api_url, inbox_url=inbox_url, stop=stop)
 
@@ -127,7 +130,9 @@ async def roles_up(
         await _warn_of_role(parts)
         await stack.enter_async_context(running(_workers(parts, names), stop))
         if listening is not None:
-            await stack.enter_async_context(serving(make_application(parts), listening, stop))
+            await stack.enter_async_context(
+                serving(make_application(parts), listening, stop, drain=parts.live_monitors.end)
+            )
         api_url = "" if listening is None else url_of(listening)
         yield Running(parts=parts, api_url=api_url, inbox_url=None, stop=stop)
 

@@ -22,6 +22,7 @@ from adapters.mime_message import envelope_address
 from adapters.smtp_mailer import smtp_server
 from adapters.wrapping_keys import read_key
 from domain.crash_points import CrashPoint
+from domain.failing import FAILURES_UNTIL_FAILING
 
 PREFIX = "VIGIL_"
 _ENVIRONMENT = os.environ  # noqa: TID251  the one place that reads it
@@ -89,7 +90,35 @@ class Settings(BaseSettings):
     fetch_allow_networks: Names = Field(
         (), description="Private networks (CIDR, comma-separated) that monitors may read; none by default."
     )
+    browser_path: str | None = Field(
+        None,
+        description="The Chromium that shows pages of sources with `render`. Unset: the first of chromium,"
+        " chromium-browser, google-chrome on the PATH. Needs the extra `browser`.",
+    )
+    browser_sandbox: bool = Field(
+        default=True,
+        description="Whether Chromium uses its own sandbox, which root has none of and which needs user namespaces.",
+    )
+    fetch_host_per_second: float = Field(
+        5.0,
+        ge=0.01,
+        le=1000,
+        description="Most requests a second to one host, of all evaluators together; twice as many at once after a rest."
+        " Hosts written as an address in VIGIL_FETCH_ALLOW_NETWORKS are not limited.",
+    )
+    evidence_keep_days: int = Field(
+        0,
+        ge=0,
+        le=36_500,
+        description="Days that the content of a source is kept after it was last read. 0: for ever. Facts, quotes and hashes"
+        " stay in any case.",
+    )
     min_interval_seconds: int = Field(60, ge=1, description="Shortest interval of a monitor's schedule.")
+    failing_after: int = Field(
+        FAILURES_UNTIL_FAILING,
+        ge=1,
+        description="Looks in a row that fail before a monitor is failing and its owner told.",
+    )
     monitor_limit: int = Field(100, ge=1, description="Most active monitors a person may have.")
     secret_key: str | None = Field(
         None,
@@ -101,6 +130,15 @@ class Settings(BaseSettings):
         description="Keys that wrap those of people, 32 bytes in base64, comma-separated: the first wraps, all unwrap."
         " Unset: derived from the secret key, or made once and kept in the data folder.",
         repr=False,
+    )
+    token: str | None = Field(
+        None,
+        description="Access token that `vigil monitors` sends. Unset: that of the session which `vigil login` keeps.",
+        repr=False,
+    )
+    config_dir: Path | None = Field(
+        None,
+        description="Folder of the sessions that `vigil login` keeps. Unset: `vigil` in XDG_CONFIG_HOME, else in ~/.config.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe logs written.")
     log_format: Literal["json", "text"] = Field("text", description="How logs are written.")
@@ -114,6 +152,12 @@ class Settings(BaseSettings):
     def archive_folder(self) -> Path:
         """Where archived parts of the log stand."""
         return self.archive_dir or self.data_dir / "archive"
+
+    @property
+    def session_file(self) -> Path:
+        """Where `vigil login` keeps its sessions (XDG Base Directory Specification)."""
+        everybodys = Path(_ENVIRONMENT.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
+        return (self.config_dir or everybodys / "vigil") / "sessions.json"
 
     @property
     def mail_folder(self) -> Path:

@@ -19,8 +19,11 @@ from domain.monitor import (
     ConditionMetAgain,
     MonitorCreated,
     MonitorDeleted,
+    MonitorFailing,
     MonitorPaused,
+    MonitorRecovered,
     MonitorRenamed,
+    MonitorRestored,
     MonitorResumed,
     PlanRevised,
     State,
@@ -116,10 +119,16 @@ def _of_monitor(event: Event, name: str) -> _Told | None:
             return _Told(">", "resumed", "blue", name)
         case MonitorDeleted():
             return _Told("x", "deleted", "yellow", name)
+        case MonitorRestored():
+            return _Told(">", "restored", "blue", name)
         case StateChanged(from_state=before, to_state=after):
             return _Told("●", "changed", _STATE_STYLES[after], name, _arrow(before, after))
         case ConditionMetAgain():
             return _Told("●", "met again", "green", name)
+        case MonitorFailing(code=code, message=message):
+            return _Told("!", "failing", "bold red", name, _trouble(code, message))
+        case MonitorRecovered():
+            return _Told(">", "recovered", "green", name)
         case _:
             return None
 

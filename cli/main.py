@@ -12,9 +12,11 @@ import typer
 
 from cli.archive import archive
 from cli.arguments import Json
+from cli.evaluations import evaluations
 from cli.events import events
 from cli.keys import keys
 from cli.migrate import migrate
+from cli.monitors import Url, monitors
 from cli.output import failing_in_one_sentence
 from cli.projections import projections
 from cli.store import store
@@ -31,8 +33,10 @@ app = typer.Typer(
 )
 app.add_typer(migrate, name="migrate", epilog="Example: vigil migrate status")
 app.add_typer(users, name="users", epilog="Example: vigil users grant ada@example.org operator")
+app.add_typer(monitors, name="monitors", epilog="Example: vigil monitors list")
 app.add_typer(store, name="store", epilog="Example: vigil store repair")
 app.add_typer(projections, name="projections", epilog="Example: vigil projections status")
+app.add_typer(evaluations, name="evaluations", epilog="Example: vigil evaluations dead list")
 app.add_typer(events, name="events", epilog="Example: vigil events tail")
 app.add_typer(keys, name="keys", epilog="Example: vigil keys status")
 app.add_typer(archive, name="archive", epilog="Example: vigil archive run --older-than P90D")
@@ -90,7 +94,8 @@ def worker(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...", help="relay, projector, scheduler, evaluator, notifier, mailer, notary or guard."
+            metavar="NAME...",
+            help="relay, projector, scheduler, evaluator, notifier, mailer, notary, guard or retention.",
         ),
     ],
 ) -> None:
@@ -116,6 +121,33 @@ def doctor(as_json: Json = False) -> None:
         from cli.doctor import run_doctor
 
         run_doctor(as_json=as_json)
+
+
+@app.command(epilog="Example: vigil login --email ada@example.org")
+def login(
+    email: Annotated[str | None, typer.Option(metavar="EMAIL", help="Your address. Left out: asked for.")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Log in, for `vigil monitors`.
+
+    The password is asked for, or read from standard input. The session is kept in a file that only you can read.
+    """
+    with failing_in_one_sentence():
+        from cli.api_client import Reach
+        from cli.logging_in import run_login
+
+        run_login(Reach(url), email=email, as_json=as_json)
+
+
+@app.command(epilog="Example: vigil logout")
+def logout(url: Url = None, as_json: Json = False) -> None:
+    """End the session that `vigil login` began."""
+    with failing_in_one_sentence():
+        from cli.api_client import Reach
+        from cli.logging_in import run_logout
+
+        run_logout(Reach(url), as_json=as_json)
 
 
 def main() -> None:

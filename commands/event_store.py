@@ -7,8 +7,9 @@ from uuid import UUID
 
 import msgspec
 
+from domain.evaluation import Previous
 from domain.event import Metadata, NewEvents, StreamEvent
-from domain.evidence import Document
+from domain.evidence import Document, Reading
 from domain.schedule import Schedule
 
 
@@ -32,13 +33,15 @@ class Release(msgspec.Struct, frozen=True):
 
 
 class KeepSchedule(msgspec.Struct, frozen=True):
-    """From now on the monitor is due after `schedule`, first at `due_at`."""
+    """From now on the monitor is due after `schedule`, first at `due_at`, and, while it is active, at each signal of these
+    signal sources."""
 
     monitor_id: UUID
     owner_id: UUID
     schedule: Schedule
     active: bool
     due_at: datetime
+    signals: tuple[UUID, ...] = ()
 
 
 class DropSchedule(msgspec.Struct, frozen=True):
@@ -48,23 +51,27 @@ class DropSchedule(msgspec.Struct, frozen=True):
 
 
 class CloseEvaluation(msgspec.Struct, frozen=True):
-    """An evaluation is done: if it was the slot `due_at`, the next is `next_due_at`; if it was asked for, the request is
-    fulfilled. Fails with `ConcurrentAppend` unless the monitor's last evaluation is still `previous_id`."""
+    """An evaluation is done: if it was the slot `due_at`, the next is `next_due_at`, handed out at `next_ready_at`; if it was
+    asked for, the request is fulfilled. Fails with `ConcurrentAppend` unless the monitor's last evaluation is still `previous_id`."""
 
     monitor_id: UUID
     evaluation_id: UUID
     previous_id: UUID | None
+    leaves: Previous
     due_at: datetime
     next_due_at: datetime
+    next_ready_at: datetime
 
 
 class KeepRequest(msgspec.Struct, frozen=True):
-    """Somebody asked for an evaluation now. Fails with `AlreadyReserved` while another request of the monitor waits."""
+    """Somebody asked for an evaluation now. Fails with `AlreadyReserved` while another request of the monitor waits. With
+    `signal_id` that signal asked: each one is evaluated, in the order they came, however many wait."""
 
     evaluation_id: UUID
     monitor_id: UUID
     owner_id: UUID
     requested_at: datetime
+    signal_id: UUID | None = None
 
 
 class DropRequest(msgspec.Struct, frozen=True):
@@ -73,12 +80,40 @@ class DropRequest(msgspec.Struct, frozen=True):
     evaluation_id: UUID
 
 
+class KeepSignalSecret(msgspec.Struct, frozen=True):
+    """From now on signals are taken that are signed with this secret, sealed for its owner, also with the newest before it
+    until `others_end_at`, and with none before that."""
+
+    secret_id: UUID
+    source_id: UUID
+    owner_id: UUID
+    sealed: bytes
+    made_at: datetime
+    others_end_at: datetime
+
+
+class DropSignalSource(msgspec.Struct, frozen=True):
+    """No more signals are taken there; its secrets are gone."""
+
+    source_id: UUID
+
+
+class KeepLastSignal(msgspec.Struct, frozen=True):
+    """This is the last signal of its source, unless a later one was. Fails with `ConcurrentAppend` when the source is gone."""
+
+    source_id: UUID
+    signal_id: UUID
+    received_at: datetime
+
+
 class KeepEvidence(msgspec.Struct, frozen=True):
-    """Keep the content of a document by its hash, and its validators for the next conditional request."""
+    """Keep the content of a document by its hash, its validators for the next conditional request, and what was read from
+    it for as long as it stays."""
 
     monitor_id: UUID
     source_url: str
     document: Document
+    reading: Reading | None = None
 
 
 class KeepCredential(msgspec.Struct, frozen=True):
@@ -122,6 +157,9 @@ Companion = (
     | CloseEvaluation
     | KeepRequest
     | DropRequest
+    | KeepSignalSecret
+    | DropSignalSource
+    | KeepLastSignal
     | KeepEvidence
     | KeepCredential
     | KeepReceipt

@@ -56,6 +56,12 @@ class PromptNotUnderstood(RuleViolation):
     code = "PROMPT_NOT_UNDERSTOOD"
 
 
+class SearchNotAvailable(InvalidInput):
+    """No search provider is set up here. Name pages or feeds instead, or ask the operator for a provider of web search."""
+
+    code = "SEARCH_NOT_AVAILABLE"
+
+
 class ConditionInvalid(InvalidInput):
     """The condition does not compile against the facts."""
 

@@ -49,7 +49,38 @@ class AlreadyRegisteredContent(msgspec.Struct, frozen=True, kw_only=True):
     login_url: str
 
 
-MailContent = AlertContent | VerifyEmailContent | AlreadyRegisteredContent
+class Outage(msgspec.Struct, frozen=True, kw_only=True):
+    """A time in which a monitor's sources could not be read: since when, until when if it is over, what was wrong when it was
+    noticed after so many `failures`, and the state the monitor keeps through it."""
+
+    monitor_name: str
+    monitor_url: str
+    source_urls: tuple[str, ...]
+    state: State
+    failures: int
+    code: str
+    message: str
+    since: datetime
+    until: datetime | None = None
+
+
+class FailingContent(msgspec.Struct, frozen=True, kw_only=True):
+    """Tells a person which of their monitors cannot be read; at least one."""
+
+    person_name: str
+    timezone: str
+    outages: tuple[Outage, ...]
+
+
+class RecoveredContent(msgspec.Struct, frozen=True, kw_only=True):
+    """Tells a person which of the monitors they know to be failing are well again; at least one."""
+
+    person_name: str
+    timezone: str
+    outages: tuple[Outage, ...]
+
+
+MailContent = AlertContent | VerifyEmailContent | AlreadyRegisteredContent | FailingContent | RecoveredContent
 
 
 class MailBody(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ class MailKind(StrEnum):
     ALERT = "alert"
     VERIFY_EMAIL = "verify_email"
     ALREADY_REGISTERED = "already_registered"
+    FAILING = "failing"
+    RECOVERED = "recovered"
 
 
 class DeliveryStatus(StrEnum):
@@ -31,10 +33,10 @@ class DeliveryStatus(StrEnum):
     FAILED = "failed"
 
 
-@stored_as("notification.requested", version=2, personal={"to": Personal.ADDRESS, "subject": Personal.TEXT})
+@stored_as("notification.requested", version=3, personal={"to": Personal.ADDRESS, "subject": Personal.TEXT})
 class NotificationRequested(Event, frozen=True, kw_only=True):
-    """A message is to be sent. For an alert the ids lead to everything it will tell; for account mail `token_id` is
-    what its link is derived from, which works until `expires_at`."""
+    """A message is to be sent, not before `not_before`. For one about a monitor the ids lead to everything it will tell; for
+    account mail `token_id` is what its link is derived from, which works until `expires_at`."""
 
     kind: MailKind
     to: str
@@ -46,6 +48,7 @@ class NotificationRequested(Event, frozen=True, kw_only=True):
     evaluation_id: UUID | None = None
     token_id: UUID | None = None
     expires_at: datetime | None = None
+    not_before: datetime | None = None
     requested_at: datetime
 
 
@@ -56,6 +59,11 @@ def _say_when_the_link_expires(fields: Fields) -> Fields:
     has_link = fields["kind"] == "verify_email"
     expires_at = datetime.fromisoformat(fields["requested_at"]) + timedelta(hours=24) if has_link else None
     return fields | {"expires_at": None if expires_at is None else expires_at.isoformat()}
+
+
+@upcasts("notification.requested", from_version=2)
+def _let_it_go_at_once(fields: Fields) -> Fields:
+    return fields | {"not_before": None}
 
 
 _ANSWER = {"message": Personal.TEXT}
@@ -106,7 +114,7 @@ NotificationEvent = (
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notification as the events so far tell it; a deferred one is not tried before `retry_at`."""
+    """A notification as the events so far tell it; it is not tried before `retry_at`."""
 
     request: NotificationRequested | None = None
     status: DeliveryStatus | None = None
@@ -118,7 +126,7 @@ def evolve(notification: Notification, event: NotificationEvent) -> Notification
     """The notification after `event`."""
     match event:
         case NotificationRequested():
-            return Notification(request=event, status=DeliveryStatus.REQUESTED)
+            return Notification(request=event, status=DeliveryStatus.REQUESTED, retry_at=event.not_before)
         case NotificationSent():
             attempts = notification.attempts + 1
             return replace(notification, status=DeliveryStatus.SENT, attempts=attempts, retry_at=None)

@@ -7,7 +7,7 @@ from uuid import UUID
 from domain.errors import InvalidInput
 
 _NAME = re.compile(
-    r"(?:(?P<kind>[a-z]+)-)?(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE | re.ASCII
+    r"(?:(?P<kind>[a-z_]+)-)?(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE | re.ASCII
 )
 
 

@@ -5,12 +5,13 @@ from projections.evaluations import ON_EVALUATION_EVENTS
 from projections.monitors import ON_MONITOR_EVENTS
 from projections.notifications import ON_NOTIFICATION_EVENTS
 from projections.projection import Projection
+from projections.signals import ON_SIGNAL_EVENTS
 from projections.triggers import ON_TRIGGER_EVENTS
 from projections.users import ON_USER_EVENTS
 
 CORE = Projection(
     name="core",
-    version=1,
+    version=2,
     handlers=(
         *ON_USER_EVENTS,
         *ON_MONITOR_EVENTS,
@@ -18,6 +19,7 @@ CORE = Projection(
         *ON_TRIGGER_EVENTS,
         *ON_EVALUATION_EVENTS,
         *ON_NOTIFICATION_EVENTS,
+        *ON_SIGNAL_EVENTS,
     ),
 )
 
@@ -31,5 +33,7 @@ TABLES = (
     "triggers",
     "firings",
     "notifications",
+    "signal_sources",
+    "signals",
 )
 """The tables of the schema `read_model`, parents first."""

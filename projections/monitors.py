@@ -35,6 +35,7 @@ ON_MONITOR_EVENTS = (
             set prompt = b.data->>'prompt', plan = b.data->'plan', kind = b.data#>>'{plan,kind}',
                 plan_revision = m.plan_revision + 1,
                 state = case when (b.data->>'state_reset')::boolean then 'unknown' else m.state end,
+                status = case when m.status = 'failing' then 'active' else m.status end, failing = null,
                 version = b.version, updated_at = b.recorded_at
             from batch b where m.id = b.stream_id
             """,
@@ -45,7 +46,7 @@ ON_MONITOR_EVENTS = (
         rank=23,
         statements=(
             """
-            update monitors m set status = 'paused', version = b.version, updated_at = b.recorded_at
+            update monitors m set status = 'paused', failing = null, version = b.version, updated_at = b.recorded_at
             from batch b where m.id = b.stream_id
             """,
         ),
@@ -55,7 +56,30 @@ ON_MONITOR_EVENTS = (
         rank=24,
         statements=(
             """
-            update monitors m set status = 'active', version = b.version, updated_at = b.recorded_at
+            update monitors m set status = 'active', failing = null, version = b.version, updated_at = b.recorded_at
+            from batch b where m.id = b.stream_id
+            """,
+        ),
+    ),
+    On(
+        "monitor.recovered",
+        rank=58,
+        statements=(
+            """
+            update monitors m set status = 'active', failing = null, version = b.version, updated_at = b.recorded_at
+            from batch b where m.id = b.stream_id
+            """,
+        ),
+    ),
+    On(
+        "monitor.failing",
+        rank=59,
+        statements=(
+            """
+            update monitors m
+            set status = 'failing', version = b.version, updated_at = b.recorded_at,
+                failing = jsonb_build_object('since', b.data->'since', 'failures', b.data->'failures',
+                                             'code', b.data->'code', 'message', b.data->'message')
             from batch b where m.id = b.stream_id
             """,
         ),
@@ -89,8 +113,19 @@ ON_MONITOR_EVENTS = (
         statements=(
             """
             update monitors m
-            set status = 'archived', deleted_at = (b.data->>'deleted_at')::timestamptz, version = b.version,
-                updated_at = b.recorded_at
+            set status = 'archived', failing = null, deleted_at = (b.data->>'deleted_at')::timestamptz,
+                version = b.version, updated_at = b.recorded_at
+            from batch b where m.id = b.stream_id
+            """,
+        ),
+    ),
+    On(
+        "monitor.restored",
+        rank=93,
+        statements=(
+            """
+            update monitors m
+            set status = 'active', deleted_at = null, version = b.version, updated_at = b.recorded_at
             from batch b where m.id = b.stream_id
             """,
         ),

@@ -12,7 +12,8 @@ ON_NOTIFICATION_EVENTS = (
                                        evaluation_id, status, next_attempt_at, version, created_at)
             select stream_id, owner_id, data->>'kind', data->>'to', data->>'subject', (data->>'monitor_id')::uuid,
                    (data->>'trigger_id')::uuid, (data->>'action_id')::uuid, (data->>'evaluation_id')::uuid, 'requested',
-                   (data->>'requested_at')::timestamptz, version, (data->>'requested_at')::timestamptz
+                   coalesce(data->>'not_before', data->>'requested_at')::timestamptz, version,
+                   (data->>'requested_at')::timestamptz
             from batch
             """,
         ),

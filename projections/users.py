@@ -108,6 +108,15 @@ ON_USER_EVENTS = (
                 ), '[]')
             from batch b where n.owner_id = b.stream_id
             """,
+            """
+            update signal_sources s
+            set name = 'erased', schema = case when s.schema is not null then 'erased' end,
+                deleted_at = coalesce(s.deleted_at, (b.data->>'erased_at')::timestamptz)
+            from batch b where s.owner_id = b.stream_id
+            """,
+            """
+            update signals s set webhook_id = 'erased', body = 'erased' from batch b where s.owner_id = b.stream_id
+            """,
         ),
     ),
 )

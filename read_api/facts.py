@@ -10,8 +10,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from commands.http.form import AnyRequest, Page
+from commands.shapes import FactShape
 from domain.errors import InvalidInput, NotFound
-from domain.fact import FactType, FactValue
+from domain.fact import FactValue
 from read_api.database import Pool, fetch_row
 from read_api.paging import Cursor, HistoryLimit, Mark, Stretch, fetch_stretch, read_cursor, stretch_page
 from read_api.reading import REFUSALS, Reads
@@ -50,20 +51,6 @@ group by 1 order by 1 desc limit %(limit)s
 
 _EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _NO_ID = UUID(int=0)
-
-
-class FactShape(msgspec.Struct, frozen=True, kw_only=True):
-    """A value that was read, and where it stands in the evidence. `confidence` is 0..1."""
-
-    name: str
-    type: FactType
-    value: FactValue
-    unit: str | None
-    confidence: float
-    quote: str
-    source_url: str
-    evidence_hash: str
-    observed_at: datetime
 
 
 class FactPoint(FactShape, frozen=True, kw_only=True):

@@ -31,6 +31,15 @@ join checkpoint c on c.consumer = %s and c.partition = l.partition and l.partiti
 """
 
 
+# A slot that waits is nobody's fault while a scheduler is at work: evaluators may have much to do.
+_SCHEDULER = """
+select extract(epoch from clock_timestamp() - (select min(ready_at) from schedule where active)),
+       extract(epoch from clock_timestamp() - (select max(beat_at) from heartbeat where worker = 'scheduler'))
+"""
+SCHEDULER_SECONDS_MAX = 30.0
+"""How old the last heartbeat of a scheduler may be (it beats every 5 s) while slots wait as long."""
+
+
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One thing Vigil needs: `ok` or what is wrong with it."""
 
@@ -47,9 +56,9 @@ class Lag(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether requests can be served: `ready`; `degraded` (still 200) when Redis is away, which delays evaluations, or when
-    somebody's open transaction holds the log up, which delays what is read: both lose nothing, and sending people
-    elsewhere would help nobody. `not_ready` (503) without the database, with read tables far behind, or with a store that
+    """Whether requests can be served: `ready`; `degraded` (still 200) when Redis is away or no scheduler is at work, which
+    delays evaluations, or when somebody's open transaction holds the log up, which delays what is read: all lose nothing,
+    and sending people elsewhere would help nobody. `not_ready` (503) without the database, with read tables far behind, or with a store that
     was restored into another cluster."""
 
     status: str
@@ -91,7 +100,7 @@ class HealthChecks:
         try:
             state = await self._log.state()
             lags[CORE.name] = lag = await self._lag(state)
-            checks |= {"postgres": Check(status="ok"), "log": _judged(state)}
+            checks |= {"postgres": Check(status="ok"), "log": _judged(state), "scheduler": await self._scheduler()}
             late = state.waiting_seconds > LAG_SECONDS_MAX and not state.held
             behind = late or state.restored or lag.seconds > LAG_SECONDS_MAX
         except Exception as error:  # noqa: BLE001  whatever it is, the answer is "not ready"
@@ -108,6 +117,16 @@ class HealthChecks:
         except Exception as error:  # noqa: BLE001  whatever it is, the answer is "not ready"
             return Check(status="down", message=type(error).__name__)
         return Check(status="ok")
+
+    async def _scheduler(self) -> Check:
+        async with self._pool.connection(timeout=2) as connection:
+            row = await (await connection.execute(_SCHEDULER)).fetchone()
+        waiting, silent = row or (None, None)
+        is_late = waiting is not None and waiting > SCHEDULER_SECONDS_MAX
+        if not is_late or (silent is not None and silent < SCHEDULER_SECONDS_MAX):
+            return Check(status="ok")
+        since = "none ever was" if silent is None else f"the last one was {silent:.0f} s ago"
+        return Check(status="late", message=f"monitors are due and no scheduler is at work: {since}")
 
     async def _lag(self, state: LogState) -> Lag:
         async with self._pool.connection(timeout=2) as connection:

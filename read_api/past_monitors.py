@@ -4,9 +4,11 @@ from datetime import datetime
 from itertools import takewhile
 from uuid import UUID
 
+import msgspec
+
 from commands.event_store import EventStore
 from commands.monitors import MONITOR
-from commands.shapes import MonitorShape, monitor_shape
+from commands.shapes import FailingShape, MonitorShape, monitor_shape
 from domain.monitor import MonitorCreated, Status
 from read_api.database import Pool, fetch_row
 
@@ -41,6 +43,9 @@ class PastMonitors:
             prompt=state.prompt,
             status=state.status,
             state=state.state,
+            failing=None
+            if state.failing is None
+            else msgspec.convert(state.failing, FailingShape, from_attributes=True),
             plan=state.current_plan,
             last_evaluated_at=None if row is None else row["completed_at"],
             next_due_at=None,

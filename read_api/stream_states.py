@@ -9,6 +9,8 @@ from commands.actions import ACTION
 from commands.identity import USER
 from commands.monitors import EVALUATION, MONITOR
 from commands.notifications import NOTIFICATION
+from commands.signal_receiving import SIGNAL
+from commands.signals import SOURCE
 from commands.streams import Aggregate
 from commands.triggers import TRIGGER
 from domain.event import Event
@@ -18,6 +20,8 @@ AGGREGATES: Mapping[str, Aggregate[Any]] = {
     "evaluation": EVALUATION,
     "monitor": MONITOR,
     "notification": NOTIFICATION,
+    "signal": SIGNAL,
+    "signal_source": SOURCE,
     "trigger": TRIGGER,
     "user": USER,
 }

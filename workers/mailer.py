@@ -5,9 +5,10 @@ close it); a recipient's mail program sees the same Message-ID twice.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol, TypeVar, assert_never
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -22,15 +23,18 @@ from commands.notifications import NOTIFICATION
 from commands.streams import load
 from domain.crash_points import CrashPoint, reached
 from domain.evaluation import EvaluationCompleted
-from domain.event import Metadata, NewEvents
+from domain.event import NewEvents
 from domain.mail import (
     AlertContent,
     AlreadyRegisteredContent,
+    FailingContent,
     MailBody,
     MailContent,
     MailReceipt,
     MailRefused,
+    Outage,
     OutgoingMail,
+    RecoveredContent,
     VerifyEmailContent,
 )
 from domain.notification import (
@@ -38,11 +42,12 @@ from domain.notification import (
     Notification,
     NotificationEvent,
     NotificationRequested,
-    is_pending,
     record_failure,
     record_sent,
     record_suppressed,
 )
+from domain.outage_mail import outage_subject
+from workers.letters import ABOUT_OUTAGES, Letter, OutageMail, OutageMails, load_letter
 from workers.lifecycle import Monotonic, Stop, run_steps
 
 log = structlog.get_logger()
@@ -59,6 +64,10 @@ RENEWAL_SECONDS = 2.0
 """A living mailer renews its claims this often, so what a killed one held is taken up after `CLAIM_LIFETIME`, however long
 a mail server may take to answer."""
 DRAIN_SECONDS_MAX = 40.0
+TAKEN_ALONG_AFTER = timedelta(seconds=2)
+"""A letter that an older one takes along is looked at again after so long."""
+
+Outcome = tuple[Letter, Sequence[NotificationEvent]]
 
 
 class Outbox(Protocol):
@@ -149,6 +158,7 @@ class Delivery:
     store: EventStore
     renderer: MailRenderer
     sender: MailSender
+    outages: OutageMails
     links: LinkTokens
     public_url: str
     retry_base: timedelta
@@ -159,59 +169,87 @@ class Delivery:
 
         The claim of what is done is left to run out: the read table may call it due for a while yet, and a claim that
         ended would be taken again and again, before everything younger."""
-        history = await self.store.load(notification_id)
-        state = NOTIFICATION.fold([stored.event for stored in history])
-        request, retry_at = state.request, state.retry_at
-        if request is None or not is_pending(state):
+        letter = await load_letter(self.store, notification_id)
+        if letter is None:
             return None
-        if retry_at is not None and self.now() < retry_at:
-            return retry_at
-        cause = history[0]
-        events = await self._attempt(notification_id, cause.owner_id, state, request)
-        new = NewEvents(
-            stream_id=notification_id, owner_id=cause.owner_id, expected_version=len(history), events=tuple(events)
-        )
-        context = Metadata(correlation_id=cause.metadata.correlation_id, causation_id=cause.event_id, actor="mailer")
+        if letter.due_at(self.now()) is not None:
+            return letter.due_at(self.now())
+        if letter.request.kind not in ABOUT_OUTAGES:
+            outcomes = await self._attempt([letter], letter.request.subject, self._content(letter))
+        elif (mail := await self.outages.with_others(letter, now=self.now())) is not None:
+            outcomes = await self._attempt_together(mail)
+        else:
+            return self.now() + TAKEN_ALONG_AFTER
+        await self._record(letter, outcomes)
+        return next(NOTIFICATION.fold(events, one.state).retry_at for one, events in outcomes if one.id == letter.id)
+
+    async def _record(self, letter: Letter, outcomes: Sequence[Outcome]) -> None:
+        batch = [
+            NewEvents(stream_id=one.id, owner_id=one.owner_id, expected_version=one.version, events=tuple(events))
+            for one, events in outcomes
+        ]
         try:
-            await self.store.append([new], metadata=context)
+            await self.store.append(batch, metadata=letter.context)
             reached(CrashPoint.MAILER_AFTER_RECORD)
         except ConcurrentAppend:
-            log.warning("a second mailer delivered this too", notification_id=str(notification_id))
-        return NOTIFICATION.fold(events, state).retry_at
+            log.warning("a second mailer delivered this too", notification_id=str(letter.id))
 
-    async def _attempt(
-        self, notification_id: UUID, owner_id: UUID, state: Notification, request: NotificationRequested
-    ) -> Sequence[NotificationEvent]:
-        message_id = f"<{notification_id.hex}@{_domain(self.public_url)}>"
+    async def _attempt_together(self, mail: OutageMail) -> list[Outcome]:
+        """Tell what is still true in one mail; what is not needs none."""
+        now = self.now()
+        outcomes: list[Outcome] = [
+            (letter, record_suppressed(letter.state, reason=reason, now=now)) for letter, reason in mail.untold
+        ]
+        if mail.told:
+            letters = [letter for letter, _ in mail.told]
+            outages = tuple(outage for _, outage in mail.told)
+            kind, name = letters[0].request.kind, outages[0].monitor_name
+            subject = outage_subject(kind, name, others=len(outages) - 1)
+            outcomes += await self._attempt(letters, subject, self._about_outages(letters[0], outages))
+        return outcomes
+
+    async def _attempt(self, letters: Sequence[Letter], subject: str, content: Awaitable[MailContent]) -> list[Outcome]:
+        """Send one mail for all of these, under the first one's Message-ID."""
+        first = letters[0]
+        message_id = f"<{first.id.hex}@{_domain(self.public_url)}>"
+        record: Callable[[Notification], Sequence[NotificationEvent]]
         try:
-            body = self.renderer.render(await self._content(owner_id, request))
-            mail = OutgoingMail(message_id=message_id, to=request.to, subject=request.subject, body=body)
-            if await self.store.is_erased(owner_id):  # the last moment to find out
-                return record_suppressed(state, reason=PERSON_ERASED, now=self.now())
-            receipt = await self.sender.send(mail)
-            reached(CrashPoint.MAILER_AFTER_ACCEPTANCE)
+            body = self.renderer.render(await content)
+            mail = OutgoingMail(message_id=message_id, to=first.request.to, subject=subject, body=body)
+            if await self.store.is_erased(first.owner_id):  # the last moment to find out
+                record = partial(record_suppressed, reason=PERSON_ERASED, now=self.now())
+            else:
+                receipt = await self.sender.send(mail)
+                reached(CrashPoint.MAILER_AFTER_ACCEPTANCE)
+                record = partial(
+                    record_sent, message_id=message_id, code=receipt.code, message=receipt.message, now=self.now()
+                )
         except MailRefused as refused:
-            return record_failure(
-                state,
-                code=refused.code,
-                message=refused.message,
-                permanent=refused.permanent,
-                retry_base=self.retry_base,
-                now=self.now(),
-            )
+            record = self._failure(refused.code, refused.message, permanent=refused.permanent)
         except Exception as error:
-            log.exception("mail could not be made", notification_id=str(notification_id))
-            return record_failure(
-                state,
-                code=None,
-                message=f"the mail could not be made: {type(error).__name__}",
-                permanent=False,
-                retry_base=self.retry_base,
-                now=self.now(),
-            )
-        return record_sent(state, message_id=message_id, code=receipt.code, message=receipt.message, now=self.now())
+            log.exception("mail could not be made", notification_id=str(first.id))
+            record = self._failure(None, f"the mail could not be made: {type(error).__name__}", permanent=False)
+        return [(letter, record(letter.state)) for letter in letters]
 
-    async def _content(self, owner_id: UUID, request: NotificationRequested) -> MailContent:
+    def _failure(
+        self, code: int | None, message: str, *, permanent: bool
+    ) -> Callable[[Notification], Sequence[NotificationEvent]]:
+        return partial(
+            record_failure,
+            code=code,
+            message=message,
+            permanent=permanent,
+            retry_base=self.retry_base,
+            now=self.now(),
+        )
+
+    async def _about_outages(self, letter: Letter, outages: tuple[Outage, ...]) -> MailContent:
+        person = (await load(self.store, USER, letter.owner_id)).state
+        made = FailingContent if letter.request.kind is MailKind.FAILING else RecoveredContent
+        return made(person_name=person.name, timezone=person.timezone, outages=outages)
+
+    async def _content(self, letter: Letter) -> MailContent:
+        owner_id, request = letter.owner_id, letter.request
         person = (await load(self.store, USER, owner_id)).state
         match request.kind:
             case MailKind.VERIFY_EMAIL:
@@ -226,6 +264,8 @@ class Delivery:
                 return AlreadyRegisteredContent(person_name=person.name, login_url=self.public_url)
             case MailKind.ALERT:
                 return await self._alert(person.name, person.timezone, request)
+            case MailKind.FAILING | MailKind.RECOVERED:
+                raise MailRefused(None, "a mail about outages is made of several letters", permanent=True)
             case _:
                 assert_never(request.kind)
 

@@ -20,12 +20,13 @@ from domain.event_codec import decode_entry
 from domain.firing import Occasion, fire
 from domain.log_entry import LogEntry
 from domain.mail import render_subject
-from domain.monitor import ConditionMetAgain, State, StateChanged
+from domain.monitor import ConditionMetAgain, MonitorFailing, MonitorRecovered, State, StateChanged
 from domain.notification import MailKind, NotificationRequested, notification_id
 from domain.trigger import TriggerFired
 from domain.user import EmailVerificationRequested, RegistrationRepeated
 from workers.lifecycle import Stop
 from workers.log_reader import LogReader
+from workers.outage_notices import tell_of_outage
 from workers.partitions import PartitionLeases
 from workers.reactor import Checkpoints, NotYet, Reactor
 
@@ -35,7 +36,15 @@ CONSUMER = "notifier"
 ATTEMPTS_MAX = 5
 
 HANDLED = frozenset(
-    event.tag for event in (StateChanged, ConditionMetAgain, EmailVerificationRequested, RegistrationRepeated)
+    event.tag
+    for event in (
+        StateChanged,
+        ConditionMetAgain,
+        MonitorFailing,
+        MonitorRecovered,
+        EmailVerificationRequested,
+        RegistrationRepeated,
+    )
 )
 
 
@@ -91,6 +100,8 @@ class Notifier:
             case StateChanged() | ConditionMetAgain():
                 for trigger_id in await self._triggers_at(entry):
                     await self._fire(trigger_id, stored, stored.event, entry.place)
+            case MonitorFailing() | MonitorRecovered():
+                await tell_of_outage(self._store, stored, stored.event, now=self._now())
             case EmailVerificationRequested(token_id=token_id, email=email, expires_at=expires_at):
                 request = NotificationRequested(
                     kind=MailKind.VERIFY_EMAIL,

@@ -22,16 +22,33 @@ from adapters.schema_examples import example_of
 from adapters.schema_reading import SCHEMAS, SchemaReader
 from adapters.struct_schemas import DescribedStructs, anonymous_operations, operation_id
 from commands.actions_http import ActionWrites
+from commands.backtest_http import BacktestRoute
 from commands.http.error_catalogue import ERROR_CATALOGUE
 from commands.identity_http import AccountWrites, IdentityWrites
+from commands.monitor_copies_http import MonitorCopiesWrites
+from commands.monitor_trials_http import MonitorTrials
 from commands.monitors_http import MonitorWrites
+from commands.signals_http import SignalIntake, SignalSourceWrites
 from commands.triggers_http import TriggerWrites
 from read_api.audit import AuditReads
+from read_api.monitor_stream import MonitorStream
 
-ROUTES = (AccountWrites, ActionWrites, IdentityWrites, MonitorWrites, TriggerWrites, AuditReads)
+ROUTES = (
+    *(AccountWrites, ActionWrites, IdentityWrites, MonitorWrites, TriggerWrites, AuditReads),
+    *(BacktestRoute, MonitorCopiesWrites, MonitorTrials, SignalIntake, SignalSourceWrites, MonitorStream),
+)
 PARTS = (
     *("identity", "monitors", "actions", "triggers", "projected", "monitor_views", "action_views", "trigger_views"),
-    *("audit_log", "log_verifier"),
+    *(
+        "audit_log",
+        "log_verifier",
+        "previews",
+        "backtests",
+        "signal_sources",
+        "signal_receiver",
+        "signal_source_views",
+        "live_monitors",
+    ),
 )
 DOCS = ApiDocs()
 HOSTILE = "<script>alert(1)</script> `<img src=//evil.example>` \"quotes\" & 'ticks' {{ 7 * 7 }}"
@@ -97,7 +114,7 @@ def test_every_operation_has_an_anchor_with_its_method_path_and_summary(
     document: dict[str, Any], reference: html.HtmlElement
 ) -> None:
     found = list(operations(document))
-    assert len(found) == 24
+    assert len(found) == len({operation["operationId"] for _, _, operation in found}) > 30
     for path, method, operation in found:
         text = in_card(reference, f"op-{operation['operationId']}").text_content()
         assert method.upper() in text
@@ -183,7 +200,9 @@ def test_operations_of_one_name_get_anchors_of_their_own() -> None:
 def test_a_body_shows_types_requirements_defaults_and_choices(reference: html.HtmlElement) -> None:
     rows = texts(in_card(reference, "op-create_monitor").xpath(".//tr"))
     assert "prompt required string What to watch for, in plain words, 3 to 2,000 characters." in rows
-    assert any(row.startswith("sources list of (HttpSource or FeedSource)") for row in rows)
+    assert any(
+        row.startswith("sources list of (HttpSource or FeedSource or SignalSource or SearchSource)") for row in rows
+    )
     assert any(row.startswith("confirmations integer") and row.endswith("default 1") for row in rows)
     assert any(row.startswith("fires Fires or null") and '"on_entry", "each_time"' in row for row in rows)
     assert any(row.startswith("schedule Schedule or null") and "exactly one of every, cron" in row for row in rows)
@@ -215,7 +234,7 @@ def test_an_example_is_a_command_a_shell_can_run(document: dict[str, Any], refer
         assert url.startswith("$VIGIL" + path.split("{")[0])
         assert "{" not in url
         assert ("-d" in words) == ("requestBody" in operation)
-        if "-d" in words:
+        if "-d" in words and operation["operationId"] not in {"import_backup", "send_signal"}:  # a file, and any JSON
             assert isinstance(json.loads(words[words.index("-d") + 1]), dict)
 
 

@@ -71,14 +71,15 @@ HEADER, PAYLOAD = parts(issued())
 
 def test_the_forger_of_this_file_makes_good_tokens_when_nothing_is_wrong() -> None:
     """Otherwise the tables below would prove nothing."""
-    assert tokens_of().read(signed(HEADER, PAYLOAD)) == Principal(user_id=USER, roles=frozenset({"member"}))
+    member = Principal(user_id=USER, roles=frozenset({"member"}), expires_at=NOW + timedelta(seconds=900))
+    assert tokens_of().read(signed(HEADER, PAYLOAD)) == member
 
 
 def test_a_token_says_who_with_which_roles_for_fifteen_minutes() -> None:
     tokens = tokens_of()
     roles = frozenset({"member", "auditor"})
     token, lives = tokens.issue(USER, roles, now=NOW)
-    assert tokens.read(token) == Principal(user_id=USER, roles=roles)
+    assert tokens.read(token) == Principal(user_id=USER, roles=roles, expires_at=NOW + timedelta(seconds=900))
     assert lives == 900
     header, payload = parts(token)
     assert header.keys() == {"alg", "kid", "typ"}
@@ -250,6 +251,16 @@ def test_an_issued_token_ends_by_the_clock_that_was_passed_in() -> None:
     for wrong in (NOW + timedelta(seconds=930), NOW + timedelta(days=365), NOW - timedelta(seconds=31)):
         with pytest.raises(TokenInvalid):
             tokens_of(at=wrong).read(token)
+
+
+def test_a_token_that_was_read_before_ends_all_the_same() -> None:
+    clock = [NOW]
+    tokens = JwtAccessTokens([OLD], issuer="http://127.0.0.1:8000", now=lambda: clock[0], new_id=uuid7)
+    token, seconds = tokens.issue(USER, frozenset({"member"}), now=NOW)
+    assert tokens.read(token) == tokens.read(token)
+    clock[0] += timedelta(seconds=seconds + 31)
+    with pytest.raises(TokenInvalid):
+        tokens.read(token)
 
 
 def test_a_new_secret_signs_and_the_old_one_verifies_until_it_is_taken_out() -> None:

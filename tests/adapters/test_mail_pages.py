@@ -18,7 +18,15 @@ from adapters.mail_catcher import MailCatcher
 from adapters.mime_message import build_message
 from domain.evaluation import Evidence
 from domain.fact import Fact, FactType
-from domain.mail import AlertContent, AlreadyRegisteredContent, OutgoingMail, VerifyEmailContent
+from domain.mail import (
+    AlertContent,
+    AlreadyRegisteredContent,
+    FailingContent,
+    Outage,
+    OutgoingMail,
+    RecoveredContent,
+    VerifyEmailContent,
+)
 from domain.monitor import State
 
 AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
@@ -78,6 +86,23 @@ def alert(word: str) -> AlertContent:
     )
 
 
+def outages(word: str) -> tuple[Outage, ...]:
+    """Two outages in which `word` stands wherever text comes from outside."""
+    url = f"https://shop.example/{word}"
+    outage = Outage(
+        monitor_name=word,
+        monitor_url=url,
+        source_urls=(url,),
+        state=State.INACTIVE,
+        failures=3,
+        code=word,
+        message=word,
+        since=AT,
+        until=AT,
+    )
+    return outage, outage
+
+
 async def widths_in_pixels(pages: dict[str, str], folder: Path) -> dict[str, int]:
     """How far each page reaches to the right when it is shown in a frame of `SCREEN_PIXELS`."""
     frames = "".join(
@@ -129,6 +154,9 @@ async def test_nothing_is_wider_than_a_telephone(tmp_path: Path) -> None:
         ).html,
         "again": renderer.render(AlreadyRegisteredContent(person_name="Ada", login_url=f"http://x/{'W' * 99}")).html,
     }
+    for made in (FailingContent, RecoveredContent):
+        content = made(person_name="W" * 120, timezone="America/Argentina/Buenos_Aires", outages=outages("W" * 120))
+        mails[made.__name__] = renderer.render(content).html
     caught = OutgoingMail(message_id="<a@b>", to="a@example.com", subject="W" * 190, body=hostile)
     inbox = await inbox_pages(caught, tmp_path / "mail")
     too_wide = {"a page that is too wide": "<!DOCTYPE html><body style='margin:0'><div style='width:500px'>x</div>"}

@@ -1,8 +1,9 @@
 """Mails as people get them: what they say, and that nothing from outside takes part in how they say it (SECURITY row 56)."""
 
+import re
 import unicodedata
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -14,7 +15,15 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from adapters.jinja_mail_renderer import HTML_BYTES_MAX, JinjaMailRenderer
 from domain.evaluation import Evidence
 from domain.fact import Fact, FactType, FactValue
-from domain.mail import AlertContent, AlreadyRegisteredContent, MailContent, VerifyEmailContent
+from domain.mail import (
+    AlertContent,
+    AlreadyRegisteredContent,
+    FailingContent,
+    MailContent,
+    Outage,
+    RecoveredContent,
+    VerifyEmailContent,
+)
 from domain.monitor import State
 
 AT = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
@@ -62,6 +71,22 @@ VERIFY = VerifyEmailContent(
     person_name="Ada", link="http://127.0.0.1:8000/verify-email?token=abc", token="abc", expires_at=AT
 )
 AGAIN = AlreadyRegisteredContent(person_name="Ada", login_url="http://127.0.0.1:8000/login")
+
+
+OUTAGE = Outage(
+    monitor_name="Cheap monitor",
+    monitor_url="http://127.0.0.1:8000/monitors/1",
+    source_urls=(PAGE,),
+    state=State.INACTIVE,
+    failures=3,
+    code="SOURCE_SERVER_ERROR",
+    message="shop.example answered 500",
+    since=AT,
+)
+FAILING = FailingContent(person_name="Ada", timezone="Europe/Berlin", outages=(OUTAGE,))
+OVER = RecoveredContent(
+    person_name="Ada", timezone="Europe/Berlin", outages=(replace(OUTAGE, until=AT + timedelta(hours=2)),)
+)
 
 
 def html(content: MailContent) -> LexborHTMLParser:
@@ -133,6 +158,83 @@ def test_an_alert_has_the_facts_the_question_the_reason_and_the_time(form: Calla
 def test_an_alert_links_to_the_monitor_and_to_what_was_read() -> None:
     assert links(ALERT) == {"http://127.0.0.1:8000/monitors/1", PAGE, "https://shop.example/stock.json"}
     assert "The monitor: http://127.0.0.1:8000/monitors/1" in text(ALERT)
+
+
+@pytest.mark.parametrize("form", [shown, text])
+def test_a_mail_about_an_outage_says_since_when_what_was_wrong_what_helps_and_what_stays(
+    form: Callable[[MailContent], str],
+) -> None:
+    words = " ".join(form(FAILING).split())
+    for part in (
+        "“Cheap monitor” cannot be read",
+        "since Monday, 2 March 2026, 00:30 (Europe/Berlin, UTC+01:00); 3 looks in a row",
+        "shop.example answered 500",
+        "SOURCE_SERVER_ERROR",
+        PAGE,
+        "Most often this passes by itself",
+        "Its state stays inactive",
+        "Nothing was reported as a change",
+        "goes on looking",
+    ):
+        assert part in words
+
+
+@pytest.mark.parametrize("form", [shown, text])
+def test_a_mail_that_an_outage_is_over_says_from_when_to_when(form: Callable[[MailContent], str]) -> None:
+    words = " ".join(form(OVER).split())
+    for part in (
+        "“Cheap monitor” can be read again",
+        "from Monday, 2 March 2026, 00:30 (Europe/Berlin, UTC+01:00) to Monday, 2 March 2026, 02:30",
+        "shop.example answered 500",
+        "Its state is inactive now",
+    ):
+        assert part in words
+
+
+def test_a_mail_about_outages_links_to_the_monitors_and_their_sources() -> None:
+    assert links(FAILING) == {"http://127.0.0.1:8000/monitors/1", PAGE}
+    assert links(OVER) == {"http://127.0.0.1:8000/monitors/1"}
+    other = replace(OUTAGE, monitor_url="http://127.0.0.1:8000/monitors/2", source_urls=("javascript:alert(1)",))
+    both = replace(FAILING, outages=(OUTAGE, other))
+    assert links(both) == {"http://127.0.0.1:8000/monitors/1", "http://127.0.0.1:8000/monitors/2", PAGE}
+    assert "javascript:alert(1)" in shown(both)
+
+
+@pytest.mark.parametrize("content", [FAILING, OVER])
+def test_a_mail_about_a_thousand_outages_is_not_cut_off_and_tells_how_many_more(
+    content: FailingContent | RecoveredContent,
+) -> None:
+    long = replace(
+        content.outages[0], monitor_name="&" * 500, message="<" * 5000, source_urls=("http://x/" + "&" * 900,) * 9
+    )
+    many = replace(content, outages=(long,) * 1000)
+    assert len(RENDERER.render(many).html.encode()) <= HTML_BYTES_MAX
+    for words in (shown(many), text(many)):
+        assert "and 999 others" in words
+        assert re.search(r"and 9\d\d more monitors", words)
+
+
+@pytest.mark.parametrize("code", ["SOURCE_GONE", "SOURCE_BLOCKED", "SOURCE_NEVER_HEARD_OF"])
+def test_a_person_is_told_what_to_do_about_each_kind_of_failure(code: str) -> None:
+    usual = html(FAILING).css(".advice")[0].text()
+    assert html(replace(FAILING, outages=(replace(OUTAGE, code=code),))).css(".advice")[0].text() not in {usual, ""}
+
+
+@given(st.lists(st.text(max_size=60), min_size=5, max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_nothing_from_outside_steers_a_mail_about_outages(words: list[str]) -> None:
+    name, url, code, message, person = words
+    outage = replace(
+        OUTAGE, monitor_name=name, monitor_url=url, source_urls=(url,), code=code, message=message, until=AT
+    )
+    for content in (
+        FailingContent(person_name=person, timezone=code, outages=(outage, outage)),
+        RecoveredContent(person_name=person, timezone=code, outages=(outage,)),
+    ):
+        body = RENDERER.render(content)
+        assert {node.tag for node in LexborHTMLParser(body.html).css("*")} <= {*TAGS, "div"}
+        for form in (body.html, body.text):
+            assert {c for c in form if unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"}} == {"\n"}
 
 
 def test_a_mail_client_previews_the_facts() -> None:

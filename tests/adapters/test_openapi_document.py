@@ -21,18 +21,25 @@ from adapters.schema_examples import example_of
 from adapters.schema_reading import SCHEMAS, SchemaReader
 from adapters.struct_schemas import DescribedStructs, anonymous_operations, operation_id
 from commands.actions_http import ActionWrites
+from commands.backtest_http import BacktestRoute
 from commands.http.error_catalogue import ERROR_CATALOGUE
 from commands.identity_http import AccountWrites, IdentityWrites
+from commands.monitor_copies_http import MonitorCopiesWrites
+from commands.monitor_trials_http import MonitorTrials
 from commands.monitors_http import MonitorWrites
 from commands.shapes import ScheduleShape, schedule_of
+from commands.signals_http import SignalIntake, SignalSourceWrites
 from commands.triggers_http import TriggerWrites
 from read_api.actions import ActionReads
 from read_api.audit import AuditReads
 from read_api.evaluations import EvaluationReads
 from read_api.facts import FactReads
 from read_api.health import Health
+from read_api.monitor_exports import MonitorExportReads
+from read_api.monitor_stream import MonitorStream
 from read_api.monitors import MonitorReads
 from read_api.notifications import NotificationReads
+from read_api.signals import SignalReads
 from read_api.triggers import TriggerReads
 from read_api.users import UserReads
 
@@ -40,12 +47,17 @@ CONTROLLERS: list[type[Controller]] = [
     *(AccountWrites, ActionWrites, IdentityWrites, MonitorWrites, TriggerWrites),
     *(ActionReads, EvaluationReads, FactReads, MonitorReads, NotificationReads, TriggerReads, UserReads),
     AuditReads,
+    MonitorStream,
+    *(MonitorTrials, MonitorCopiesWrites, MonitorExportReads, BacktestRoute),
+    *(SignalIntake, SignalReads, SignalSourceWrites),
 ]
 PARTS = [
     *("identity", "monitors", "actions", "triggers", "projected", "health"),
     *("monitor_views", "evaluation_views", "fact_views", "action_views", "trigger_views"),
-    *("notification_views", "user_views"),
+    *("notification_views", "user_views", "live_monitors"),
+    *("previews", "monitor_exports", "backtests", "explanations"),
     *("past_monitors", "audit_log", "log_verifier"),
+    *("signal_sources", "signal_receiver", "signal_source_views"),
 ]
 
 
@@ -150,7 +162,7 @@ def test_routes_without_a_token_say_so_and_the_others_need_the_bearer(
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     assert document["security"] == [{"bearer": []}]
     assert {name for name, operation in by_id.items() if operation.get("security") == []} == {
-        *("log_in", "log_out", "refresh", "register", "verify_email", "live", "ready")
+        *("log_in", "log_out", "refresh", "register", "verify_email", "live", "ready", "send_signal")
     }
 
 
@@ -167,16 +179,28 @@ def test_commands_take_a_key_and_changes_take_a_version(by_id: dict[str, Any]) -
             "disable_trigger",
         ),
         *("delete_monitor", "delete_action", "delete_trigger"),
+        *("restore_monitor", "fork_monitor", "import_monitors", "import_backup"),
+        *("create_signal_source", "change_signal_source", "rotate_secret", "delete_signal_source"),
     }
     versioned = {name for name, operation in by_id.items() if "If-Match" in parameter_names(operation)}
     assert {"replace_monitor", "change_monitor", "pause_monitor", "delete_trigger"} <= versioned
-    assert not versioned & {"create_monitor", "evaluate_monitor", "log_in", "list_monitors"}
+    assert not versioned & {
+        "create_monitor",
+        "fork_monitor",
+        "import_monitors",
+        "validate_change",
+        "evaluate_monitor",
+        "log_in",
+        "list_monitors",
+    }
 
 
 def test_an_answer_to_a_command_promises_its_headers(by_id: dict[str, Any]) -> None:
     written = {"ETag", "Vigil-Position", "Idempotency-Replayed"}
     assert set(by_id["create_monitor"]["responses"]["201"]["headers"]) == {*written, "Location"}
     assert set(by_id["change_monitor"]["responses"]["200"]["headers"]) == written
+    assert set(by_id["import_backup"]["responses"]["200"]["headers"]) == written - {"ETag"}
+    assert "ETag" not in by_id["validate_change"]["responses"]["200"].get("headers", {})
     assert "ETag" not in by_id["register"]["responses"]["201"].get("headers", {})
     assert "ETag" not in by_id["list_monitors"]["responses"]["200"].get("headers", {})
 
@@ -213,7 +237,7 @@ def test_the_sources_are_a_union_told_apart_by_their_type(document: dict[str, An
     items = document["components"]["schemas"]["MonitorBody"]["properties"]["sources"]["items"]
     assert items["discriminator"] == {
         "propertyName": "type",
-        "mapping": {"http": SCHEMAS + "HttpSource", "feed": SCHEMAS + "FeedSource"},
+        "mapping": {kind: f"{SCHEMAS}{kind.title()}Source" for kind in ("http", "feed", "signal", "search")},
     }
 
 

@@ -24,10 +24,15 @@ PREFIX = "/api/v1"
 BODIES: dict[tuple[str, str], Json] = {
     ("put", "/monitors/{monitor_id}"): wish(condition="price < 1.0"),
     ("patch", "/monitors/{monitor_id}"): {"name": "Taken over"},
+    ("post", "/monitors/{monitor_id}/backtest"): {"condition": "price < 1.0"},
     ("put", "/actions/{action_id}"): {"type": "email", "name": "Taken over"},
     ("put", "/triggers/{trigger_id}"): {"condition": "state_change"},
+    ("patch", "/signal-sources/{source_id}"): {"name": "Taken over"},
 }
 """What a write sends; ids in it are filled in from what the caller owns."""
+
+SIGNED = "/signals/{source_id}"
+"""Where no token is asked for, and a signature is."""
 
 
 @dataclass
@@ -73,6 +78,7 @@ class Owner:
             "history": f"/monitors/{ids['monitor_id']}/history",
             "action": f"/actions/{ids['action_id']}",
             "trigger": f"/triggers/{ids['trigger_id']}",
+            "signal source": f"/signal-sources/{ids['source_id']}",
             "notification": f"/notifications/{ids['notification_id']}",
             "monitors": "/monitors",
             "notifications": "/notifications",
@@ -86,6 +92,7 @@ async def owner_of_everything(installation: Installation) -> Owner:
     monitor, action = await person.monitor(), await person.action()
     trigger = await person.trigger(monitor, action)
     evaluation = await person.gets("POST", f"/monitors/{monitor['id']}/evaluate", expect=202)
+    source = await person.gets("POST", "/signal-sources", {"name": "Greenhouse"}, expect=201)
     notification_id = new_id()
     requested = NotificationRequested(
         kind=MailKind.ALERT,
@@ -102,6 +109,7 @@ async def owner_of_everything(installation: Installation) -> Owner:
             "evaluation_id": evaluation["id"],
             "action_id": action["id"],
             "trigger_id": trigger["id"],
+            "source_id": source["id"],
             "notification_id": str(notification_id),
             "name": "price",
             "stream": monitor["id"],
@@ -159,7 +167,7 @@ async def test_an_id_of_somebody_else_is_answered_as_one_that_nobody_has(
                     for ids in (foreign, unknown)
                 ]
                 assert answers[0] == answers[1], operation
-                assert answers[0][0] == 404, (operation, answers[0])
+                assert answers[0][0] == (401 if operation.path == SIGNED else 404), (operation, answers[0])
                 tried += 1
     assert tried > 60
     assert await owner.sees() == before
@@ -187,7 +195,8 @@ async def test_nobody_gets_anywhere_without_a_token(installation: Installation, 
         response = await installation.nobody(operation.method, operation.under(owner.ids), body)
         if not operation.path.startswith("/auth/"):
             assert response.status_code == 401, operation
-            assert response.json()["error"]["code"] == "UNAUTHENTICATED"
+            code = "SIGNATURE_INVALID" if operation.path == SIGNED else "UNAUTHENTICATED"
+            assert response.json()["error"]["code"] == code
             refused.add(operation.path)
         else:
             assert response.status_code == 400, "signing in needs a body and no token"

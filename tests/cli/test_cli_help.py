@@ -33,6 +33,7 @@ def test_every_command_of_the_contract_is_there() -> None:
     assert there >= {
         "up", "api", "worker", "doctor", "migrate up", "migrate down", "migrate status", "users create", "users grant",
         "projections status", "projections rebuild", "events tail", "events show", "events replay",
+        "login", "logout", "monitors add", "monitors list", "monitors show", "monitors evaluate",
     }  # fmt: skip
 
 
@@ -56,6 +57,9 @@ def test_help_of_every_command_has_an_example_of_it(words: list[str]) -> None:
         ["projections", "rebuild"],
         ["projections", "rebuild", "core", "--all"],
         ["projections", "rebuild", "nope"],
+        ["monitors", "add"],
+        ["monitors", "show"],
+        ["monitors", "evaluate", "Kettle", "--seconds", "0"],
         ["events", "show"],
         ["events", "show", "--stream", "nope"],
         ["events", "show", "--stream", "{01890000-0000-7000-8000-000000000000}"],

@@ -143,7 +143,7 @@ async def test_a_person_registers_verifies_logs_in_refreshes_and_logs_out(world:
 
     pair = await world.log_in("ADA@example.COM")
     assert (pair.token_type, pair.expires_in) == ("Bearer", 900)
-    principal = Principal(user_id=user_id, roles=frozenset({"member"}))
+    principal = Principal(user_id=user_id, roles=frozenset({"member"}), expires_at=AT + timedelta(seconds=900))
     assert world.access.read(pair.access_token) == principal
 
     refreshed = await world.identity.refresh(pair.refresh_token)

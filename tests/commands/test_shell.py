@@ -90,6 +90,13 @@ class World:
         self.store.races.append(race)
 
 
+class NoSignals:
+    """Nobody has signal sources."""
+
+    async def own(self, _owner_id: UUID, _source_ids: Sequence[UUID]) -> frozenset[UUID]:
+        return frozenset()
+
+
 @pytest.fixture
 def world(pool: Pool) -> World:
     store = RacedStore(pool)
@@ -99,6 +106,7 @@ def world(pool: Pool) -> World:
             classifier=RulesProvider(),
             conditions=CelConditionLanguage(),
             sources=SourceRules(NetworkGuard()),
+            signals=NoSignals(),
             interval_seconds_min=60,
             now=lambda: AT,
         ),
@@ -138,7 +146,7 @@ async def test_who_named_a_version_is_not_put_on_top_of_another(world: World) ->
 async def test_a_change_of_a_part_is_merged_with_what_somebody_else_left(world: World) -> None:
     monitor_id = await world.create()
     more = replace(WISH, confirmations=7)
-    theirs = (await world.monitors.compiler.compile(more))[1]
+    theirs = (await world.monitors.compiler.compile(more, owner_id=ADA.user_id))[1]
     world.somebody_else(
         monitor_id, changes=lambda present: monitor.revise(present, prompt=WISH.prompt, plan=theirs, now=AT)
     )
@@ -174,7 +182,7 @@ async def test_what_is_not_there_is_told_before_anything_is_decided(world: World
 
 
 async def test_a_person_with_fifty_monitors_of_one_name_has_to_choose_one(world: World) -> None:
-    name, _ = await world.monitors.compiler.compile(WISH)
+    name, _ = await world.monitors.compiler.compile(WISH, owner_id=ADA.user_id)
     taken = [name, *(f"{name} ({n})" for n in range(2, NAME_ATTEMPTS_MAX + 1))]
     scope = f"monitor-name:{ADA.user_id}"
     reserved = [Reserve(scope, one.casefold(), uuid7()) for one in taken[:-1]]

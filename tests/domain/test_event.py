@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain import action, evaluation, monitor, notification, trigger, user
+from domain import action, evaluation, monitor, notification, signal, signal_source, trigger, user
 from domain.action import Action, ActionDeleted, EmailAction
 from domain.errors import RuleViolation
 from domain.evaluation import Evaluation
@@ -32,6 +32,8 @@ from domain.log_entry import PARTITIONS, LogEntry, partition_of
 from domain.monitor import Monitor, MonitorPaused
 from domain.notification import Notification
 from domain.schedule import Schedule
+from domain.signal import Signal
+from domain.signal_source import RegisteredSource
 from domain.source import Source
 from domain.trigger import Trigger
 from domain.user import User
@@ -42,6 +44,8 @@ FOLDS = {
     "evaluation": (Evaluation(), evaluation.evolve),
     "monitor": (Monitor(), monitor.evolve),
     "notification": (Notification(), notification.evolve),
+    "signal": (Signal(), signal.evolve),
+    "signal_source": (RegisteredSource(), signal_source.evolve),
     "trigger": (Trigger(), trigger.evolve),
     "user": (User(), user.evolve),
 }
@@ -83,7 +87,7 @@ WITHOUT_FOLD = {"operation"}
 """Acts that stand for themselves."""
 
 
-def test_the_six_aggregates_and_operators_acts_and_nothing_else_are_stored() -> None:
+def test_the_aggregates_and_operators_acts_and_nothing_else_are_stored() -> None:
     assert {module.__name__ for module in AGGREGATES} == {f"domain.{name}" for name in {*FOLDS, *WITHOUT_FOLD}}
     assert {tag.partition(".")[0] for tag in event_types()} == {*FOLDS, *WITHOUT_FOLD}
 

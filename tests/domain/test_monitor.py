@@ -16,6 +16,7 @@ from domain.monitor import (
     MonitorDeleted,
     MonitorPaused,
     MonitorRenamed,
+    MonitorRestored,
     MonitorResumed,
     PlanRevised,
     State,
@@ -25,7 +26,7 @@ from domain.plan import Fires
 from domain.schedule import Every
 from domain.source import FeedSource
 from tests.conftest import AT
-from tests.domain.plans import PLAN, PROMPT, changed, created, met_again, plan
+from tests.domain.plans import MONITOR_ID, PLAN, PROMPT, changed, created, met_again, plan
 from tests.domain.specification import Given
 
 LATER = AT + timedelta(minutes=5)
@@ -56,6 +57,10 @@ def deleting(present: Monitor) -> Sequence[Event]:
     return monitor.delete(present, now=LATER)
 
 
+def restoring(name: str | None = None) -> Decide:
+    return lambda present: monitor.restore(present, name=name, now=LATER)
+
+
 def creating(name: str = "Kettle", prompt: str = PROMPT) -> Decide:
     return lambda _present: monitor.create(name=name, prompt=prompt, plan=PLAN, now=AT)
 
@@ -63,7 +68,13 @@ def creating(name: str = "Kettle", prompt: str = PROMPT) -> Decide:
 def test_a_new_monitor_is_active_and_its_state_unknown() -> None:
     after = given.when(creating()).then(created())
     assert after.state == Monitor(
-        status=Status.ACTIVE, name="Kettle", prompt=PROMPT, plan=PLAN, plan_revision=1, state=State.UNKNOWN
+        status=Status.ACTIVE,
+        name="Kettle",
+        prompt=PROMPT,
+        plan=PLAN,
+        plan_revision=1,
+        question_revision=1,
+        watched_since=AT,
     )
     assert after.state.current_plan == PLAN
 
@@ -180,6 +191,35 @@ def test_what_is_not_there_cannot_be_changed(stream: Given[Monitor], decide: Dec
     stream.when(decide).is_refused(NotFound)
 
 
+def test_a_deleted_monitor_is_restored_once_with_the_state_it_had() -> None:
+    gone = given(created(), changed(State.UNKNOWN, State.ACTIVE), PAUSED, DELETED)
+    after = gone.when(restoring()).then_and_only_once(MonitorRestored(restored_at=LATER))
+    assert (after.state.status, after.state.state, after.state.plan_revision) == (Status.ACTIVE, State.ACTIVE, 1)
+    after.when(deleting).then_and_only_once(MonitorDeleted(deleted_at=LATER))
+
+
+def test_a_deleted_monitor_may_come_back_under_another_name() -> None:
+    gone = given(created(), DELETED)
+    both = MonitorRestored(restored_at=LATER), MonitorRenamed(name="Pot", renamed_at=LATER)
+    assert gone.when(restoring("Pot")).then_and_only_once(*both).state.name == "Pot"
+    gone.when(restoring("Kettle")).then_and_only_once(MonitorRestored(restored_at=LATER))
+    gone.when(restoring("two\nlines")).is_refused(InvalidInput, field="name")
+
+
+def test_only_what_was_deleted_is_restored() -> None:
+    for present in (given(created()), given(created(), PAUSED)):
+        present.when(restoring("Pot")).changes_nothing()
+    given.when(restoring()).is_refused(NotFound)
+
+
+def test_a_fork_says_where_it_comes_from() -> None:
+    made = monitor.create(name="Kettle (2)", prompt=PROMPT, plan=PLAN, now=AT, forked_from=MONITOR_ID)
+    assert [event.forked_from for event in made if isinstance(event, monitor.MonitorCreated)] == [MONITOR_ID]
+    assert (
+        monitor.evolve(Monitor(), made[0]) == given(created(), MonitorRenamed(name="Kettle (2)", renamed_at=AT)).state
+    )
+
+
 def checking(present: Monitor) -> Sequence[Event]:
     monitor.check_evaluable(present)
     return ()
@@ -198,7 +238,7 @@ def test_one_more_occurrence_changes_nothing_of_the_monitor() -> None:
 
 
 decisions = st.one_of(
-    st.sampled_from([pausing, resuming, deleting]),
+    st.sampled_from([pausing, resuming, deleting, restoring()]),
     st.text(max_size=4).map(renaming),
     st.integers(0, 12).map(lambda n: revising(confirmations=n)),
     st.sampled_from([0.0, 1.0, 50.0]).map(lambda price: revising(condition=f"price < {price}")),
@@ -219,6 +259,8 @@ def test_no_sequence_of_commands_breaks_a_monitor(commands: list[Decide]) -> Non
         stream = outcome.then_and_only_once(*outcome.events) if outcome.events else stream
     revisions = sum(isinstance(event, PlanRevised) for event in stream.events)
     assert stream.state.plan_revision == 1 + revisions
-    deleted = [event for event in stream.events if isinstance(event, MonitorDeleted)]
-    assert (stream.state.status is Status.ARCHIVED) == bool(deleted)
-    assert not deleted or stream.events[-1] is deleted[0], "nothing happens to a monitor after its end"
+    ends = [i for i, event in enumerate(stream.events) if isinstance(event, MonitorDeleted)]
+    assert (stream.state.status is Status.ARCHIVED) == (ends[-1:] == [len(stream.events) - 1])
+    for end in ends:
+        after = stream.events[end + 1 : end + 2]
+        assert all(isinstance(event, MonitorRestored) for event in after), "a deleted monitor can only be restored"

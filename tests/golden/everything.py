@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
+
 from benchmarks.history import History
-from domain import action, evaluation, monitor, notification, operation, trigger, user
+from domain import action, evaluation, monitor, notification, operation, signal, signal_source, trigger, user
 from domain.action import EmailAction
 from domain.evaluation import EvaluationCompleted, EvaluationRequested, Evidence, Verdict
 from domain.log_entry import LogEntry
-from domain.monitor import ConditionMetAgain, State
+from domain.monitor import ConditionMetAgain, MonitorFailing, MonitorRecovered, State
 from domain.notification import MailKind, Notification, NotificationRequested, NotificationSuppressed
+from domain.signal_source import Terms
 from domain.trigger import Frequency, TriggerCondition, TriggerFired, TriggerSuppressed
 
 
@@ -24,6 +27,7 @@ class Everything(History):
         yield from self._seldom_of_a_person(owner_id)
         monitor_id, (owner_id, _) = next(iter(self._monitors.items()))
         yield from self._seldom_of_a_monitor(monitor_id, owner_id)
+        yield from self._signals(owner_id)
         yield from self._person()
         owner_id = list(self._actions)[-1]
         yield from self._stored(owner_id, owner_id, user.UserErased(erased_at=self._now))
@@ -86,7 +90,32 @@ class Everything(History):
         other = evaluation.evaluation_id(monitor_id, self._now)
         failed = self._failure(monitor_id, done.evidence[0])
         yield from self._stored(other, owner_id, failed)
-        yield from self._stored(monitor_id, owner_id, *monitor.delete(state, now=self._now))
+        fails = MonitorFailing(
+            failures=3,
+            code=failed.code,
+            message=failed.message,
+            evaluation_id=other,
+            since=self._now,
+            failed_at=self._now,
+        )
+        recovers = MonitorRecovered(evaluation_id=evaluation_id, failed_since=self._now, recovered_at=self._now)
+        yield from self._stored(monitor_id, owner_id, fails, recovers)
+        for kind in (MailKind.FAILING, MailKind.RECOVERED):
+            asked = NotificationRequested(
+                kind=kind,
+                to=f"{owner_id.hex[-12:]}@example.org",
+                subject="Vigil",
+                monitor_id=monitor_id,
+                evaluation_id=other,
+                not_before=self._now + timedelta(hours=1),
+                requested_at=self._now,
+            )
+            yield from self._stored(self.id(), owner_id, asked)
+        plan = msgspec.structs.replace(state.current_plan, confirmations=2)
+        revised = monitor.revise(state, prompt="Tell me when it is cheap again", plan=plan, now=self._now)
+        deleted = monitor.delete(state, now=self._now)
+        restored = monitor.MonitorRestored(restored_at=self._now)
+        yield from self._stored(monitor_id, owner_id, *revised, *deleted, restored, *deleted)
 
     def _trigger(self, trigger_id: UUID, monitor_id: UUID, owner_id: UUID, evaluation_id: UUID) -> Iterator[LogEntry]:
         made = trigger.create(
@@ -123,6 +152,27 @@ class Everything(History):
         )
         yield from self._stored(trigger_id, owner_id, *made, revised, fired, held_back, disabled, enabled, deleted)
 
+    def _signals(self, owner_id: UUID) -> Iterator[LogEntry]:
+        source_id = self.id()
+        schema = '{"type":"object"}'
+        made = signal_source.create(Terms("Greenhouse", schema, timedelta(days=3)), secret_id=self.id(), now=self._now)
+        revised = signal_source.SignalSourceRevised(name="Glasshouse", revised_at=self._now)
+        rotated = signal_source.SignalSecretRotated(
+            secret_id=self.id(), overlap_ends_at=self._now + timedelta(days=1), rotated_at=self._now
+        )
+        received = signal.SignalReceived(
+            source_id=source_id,
+            webhook_id="msg_1",
+            body='{"temperature": 31.5}',
+            evaluations=(self.id(),),
+            sent_at=self._now,
+            received_at=self._now,
+        )
+        deleted = signal_source.SignalSourceDeleted(deleted_at=self._now)
+        yield from self._stored(source_id, owner_id, *made, revised, rotated)
+        yield from self._stored(signal.signal_id(source_id, "msg_1"), owner_id, received)
+        yield from self._stored(source_id, owner_id, deleted)
+
     def _operations(self) -> Iterator[LogEntry]:
         stream, owner = self.id(), operation.INSTALLATION
         acts: list[operation.OperationEvent] = [
@@ -142,6 +192,8 @@ class Everything(History):
                 events=100,
                 archived_at=self._now,
             ),
+            operation.EvaluationRetried(evaluation_id=stream, retried_at=self._now),
+            operation.EvaluationDropped(evaluation_id=stream, reason="made by a defect", dropped_at=self._now),
         ]
         for act in acts:
             yield from self._stored(self.id(), owner, act)

@@ -12,6 +12,8 @@ from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 from uuid_utils.compat import uuid7
 
+from adapters.cel_condition import CelConditionLanguage
+from adapters.cel_explaining import CelExplanations
 from adapters.log_signatures import PublicKeys, SigningKey
 from adapters.postgres_audit import PostgresLogVerifier
 from adapters.postgres_event_store import PostgresEventStore
@@ -23,11 +25,13 @@ from read_api.actions import ActionReads, ActionViews
 from read_api.audit import AuditReads
 from read_api.audit_log import AuditLog
 from read_api.evaluations import EvaluationReads, EvaluationViews
+from read_api.explanations import Explanations
 from read_api.facts import FactReads, FactViews
 from read_api.freshness import fresh_reads
 from read_api.monitors import MonitorReads, MonitorViews
 from read_api.notifications import NotificationReads, NotificationViews
 from read_api.past_monitors import PastMonitors
+from read_api.signals import SignalReads, SignalSourceViews
 from read_api.triggers import TriggerReads, TriggerViews
 from read_api.users import UserReads, UserViews
 from tests.read_api.world import World
@@ -69,6 +73,7 @@ def app(pool: Pool) -> Litestar:
         FactReads,
         ActionReads,
         TriggerReads,
+        SignalReads,
         NotificationReads,
         UserReads,
         AuditReads,
@@ -83,9 +88,11 @@ def app(pool: Pool) -> Litestar:
         dependencies={
             "monitor_views": given(MonitorViews(pool)),
             "evaluation_views": given(EvaluationViews(pool)),
+            "explanations": given(Explanations(pool, CelExplanations(CelConditionLanguage()))),
             "fact_views": given(FactViews(pool)),
             "action_views": given(ActionViews(pool)),
             "trigger_views": given(TriggerViews(pool)),
+            "signal_source_views": given(SignalSourceViews(pool)),
             "notification_views": given(NotificationViews(pool)),
             "user_views": given(UserViews(pool)),
             "past_monitors": given(PastMonitors(pool, store)),

@@ -25,6 +25,7 @@ async def test_an_evaluation_tells_its_facts_condition_evidence_and_cost(world: 
     )
     await world.project()
     shape = await reader(ada).data(f"/monitors/{monitor}/evaluations/{evaluation}")
+    assert shape.pop("explanation")["rule"] == "switched"
     shown = "2026-01-01T00:01:00Z"
     assert shape == {
         "id": str(evaluation),
@@ -59,7 +60,7 @@ async def test_an_evaluation_tells_its_facts_condition_evidence_and_cost(world: 
         "started_at": shown,
         "completed_at": shown,
     }
-    assert await reader(ada).data(f"/monitors/{monitor}/history") == [shape]
+    assert await reader(ada).data(f"/monitors/{monitor}/history") == [shape | {"explanation": None}]
 
 
 @pytest.mark.parametrize(("verdict", "result"), [(Verdict.NOT_MET, False), (Verdict.INCONCLUSIVE, None)])

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from uuid_utils.compat import uuid7
 
 from adapters.postgres_pool import Pool, open_pool
+from adapters.postgres_schedule import PostgresSchedule
 from adapters.prometheus_metrics import CountedEventStore, CountedLog, CountedReadTables, PrometheusMetrics
 from bootstrap.metrics import metrics_route
 from bootstrap.settings import read_settings
@@ -104,6 +105,7 @@ async def test_the_way_of_an_event_shows_in_the_figures(scraped: Scraped) -> Non
     assert counted == {
         "vigil_events_appended_total": 2,
         "vigil_append_conflicts_total": 1,
+        "vigil_rates_counted_alone_total": 0,
         "vigil_relay_batches_total": 1,
         "vigil_relay_events_total": 2,
         "vigil_projector_batches_total": 1,
@@ -194,5 +196,6 @@ async def test_with_a_token_only_who_sends_it_may_scrape(scraped: Scraped, host:
 
 async def test_every_figure_is_told_in_the_operations_page_and_no_other(scraped: Scraped) -> None:
     await scraped.tables.places(range(PARTITIONS))
+    await PostgresSchedule(scraped.pool).beat("scheduler", "test")
     names = {name.split()[0] for name in await scraped.figures()}
     assert names == set(re.findall(r"(?m)^\| `(vigil_[a-z_]+)`", OPERATIONS.read_text()))

@@ -7,7 +7,16 @@ from uuid import UUID
 import pytest
 from psycopg.types.json import Jsonb
 
-from domain.monitor import MonitorDeleted, MonitorPaused, MonitorRenamed, State
+from domain.monitor import (
+    MonitorDeleted,
+    MonitorFailing,
+    MonitorPaused,
+    MonitorRecovered,
+    MonitorRenamed,
+    MonitorResumed,
+    PlanRevised,
+    State,
+)
 from domain.plan import Kind
 from read_api.monitors import _ORDERS
 from tests.conftest import AT
@@ -32,6 +41,7 @@ async def test_a_monitor_is_read_with_its_plan_and_its_version_as_etag(world: Wo
         "prompt": "Tell me when it is cheap",
         "kind": "current_state",
         "status": "active",
+        "failing": None,
         "state": "unknown",
         "facts": [{"name": "price", "type": "number", "unit": "EUR"}],
         "condition": "price < 50.0",
@@ -39,6 +49,7 @@ async def test_a_monitor_is_read_with_its_plan_and_its_version_as_etag(world: Wo
         "schedule": {"every": "PT5M"},
         "confirmations": 1,
         "min_confidence": 0.5,
+        "reset_condition": None,
         "fires": "on_entry",
         "explanation": "Fires when the price falls under 50 EUR.",
         "last_evaluated_at": None,
@@ -89,6 +100,65 @@ async def test_each_filter_leaves_out_what_does_not_match(world: World, reader: 
     assert await ask("/monitors", state="active") == [str(active)]
     assert await ask("/monitors", kind="historical_change") == [str(changing)]
     assert await ask("/monitors", kind="historical_change", status="paused") == []
+
+
+async def test_a_failing_monitor_says_since_when_and_why_until_it_is_well_again(world: World, reader: As) -> None:
+    ada = await world.person()
+    monitor, well = await world.monitor(ada, "Failing"), await world.monitor(ada, "Well")
+    failing = MonitorFailing(
+        failures=3,
+        code="SOURCE_GONE",
+        message="it is gone (410)",
+        evaluation_id=UUID(int=1),
+        since=minutes(1),
+        failed_at=minutes(11),
+    )
+    said = {"since": "2026-01-01T00:01:00Z", "failures": 3, "code": "SOURCE_GONE", "message": "it is gone (410)"}
+    await world.append(ada, monitor, failing)
+    await world.project()
+    shape = await reader(ada).data(f"/monitors/{monitor}")
+    assert (shape["status"], shape["failing"], shape["version"]) == ("failing", said, 2)
+    assert await reader(ada).ids("/monitors", status="failing") == [str(monitor)]
+    assert await reader(ada).ids("/monitors", status="active") == [str(well)]
+    for event in (
+        MonitorRecovered(evaluation_id=UUID(int=2), failed_since=minutes(1), recovered_at=minutes(16)),
+        failing,
+        PlanRevised(prompt="Tell me", plan=plan(), state_reset=False, revised_at=minutes(20)),
+        failing,
+        MonitorResumed(resumed_at=minutes(21)),
+    ):
+        await world.append(ada, monitor, event)
+        await world.project()
+        shape = await reader(ada).data(f"/monitors/{monitor}")
+        expected = ("failing", said) if event is failing else ("active", None)
+        assert (shape["status"], shape["failing"]) == expected
+    await world.append(ada, monitor, failing, MonitorPaused(paused_at=minutes(22)))
+    await world.project()
+    shape = await reader(ada).data(f"/monitors/{monitor}")
+    assert (shape["status"], shape["failing"]) == ("paused", None)
+
+
+async def test_a_monitor_that_was_failing_is_read_so_as_of_then(world: World, reader: As) -> None:
+    ada = await world.person()
+    monitor = await world.monitor(ada)
+    await world.append(
+        ada,
+        monitor,
+        MonitorFailing(
+            failures=3, code="SOURCE_GONE", message="gone", evaluation_id=UUID(int=1), since=AT, failed_at=minutes(11)
+        ),
+    )
+    then = (await world.store.load(monitor))[-1].recorded_at
+    await world.append(ada, monitor, MonitorDeleted(deleted_at=minutes(20)))
+    await world.project()
+    shape = await reader(ada).data(f"/monitors/{monitor}", as_of=then.isoformat())
+    assert shape["status"] == "failing"
+    assert shape["failing"] == {
+        "since": "2026-01-01T00:00:00Z",
+        "failures": 3,
+        "code": "SOURCE_GONE",
+        "message": "gone",
+    }
 
 
 async def test_text_is_found_in_name_and_prompt_as_it_is_written_without_regard_to_case(

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from uuid import UUID
 
 import httpx
+from psycopg_pool import PoolClosed
 
+from adapters.postgres_pool import open_pool
 from domain.log_entry import PARTITIONS, LogEntry, partition_of
 from read_api.freshness import ProjectionWait
 from tests.read_api.conftest import Reader
@@ -84,3 +86,33 @@ async def test_a_write_learns_its_position_when_it_is_projected_and_not_before(w
     await world.apply(entries)
     assert await patient == f"{partition_of(ada)}.2"
     assert await hasty.wait_for(monitor, 2, owner_id=ada) is None, "there is no such version"
+
+
+async def test_who_wait_at_the_same_time_are_looked_for_together_and_each_is_told_their_own(
+    world: World, database: str
+) -> None:
+    people = [await world.person() for _ in range(20)]
+    await world.project()
+    async with open_pool(database, size_max=1) as one_connection:
+        waits = ProjectionWait(one_connection, wait_seconds=0.02)
+        alone = [await waits.wait_for(person, 1, owner_id=person) for person in people]
+        asked_alone = one_connection.get_stats()["requests_num"]
+        there = [waits.wait_for(person, 1, owner_id=person) for person in people]
+        assert await asyncio.gather(*there) == alone
+        assert one_connection.get_stats()["requests_num"] == asked_alone + 1
+        never = [waits.wait_for(person, 2, owner_id=person) for person in people]
+        assert await asyncio.gather(*never) == [None] * len(people)
+    assert all(found is not None for found in alone)
+
+
+async def test_whoever_waits_learns_that_the_database_is_away_and_may_wait_again(world: World, database: str) -> None:
+    ada = await world.person()
+    await world.project()
+    async with open_pool(database, size_max=1) as pool:
+        waits = ProjectionWait(pool)
+        await pool.close()
+        for _ in range(2):
+            outcomes = await asyncio.gather(
+                *(waits.wait_for(ada, 1, owner_id=ada) for _ in range(3)), return_exceptions=True
+            )
+            assert [type(outcome) for outcome in outcomes] == [PoolClosed] * 3

@@ -42,11 +42,13 @@ async def everything_of(world: World, owner_id: UUID) -> dict[str, str]:
     evaluation = await world.evaluation(owner_id, monitor, AT, price(1.0, AT), before=State.UNKNOWN, after=State.ACTIVE)
     await world.firing(owner_id, trigger, monitor, evaluation, AT)
     notification = await world.notification(owner_id, monitor_id=monitor)
+    source = await world.signal_source(owner_id)
     return {
         "monitor_id": str(monitor),
         "evaluation_id": str(evaluation),
         "action_id": str(action),
         "trigger_id": str(trigger),
+        "source_id": str(source),
         "notification_id": str(notification),
         "name": "price",
         "stream": str(monitor),
@@ -65,7 +67,7 @@ async def test_nobody_reads_what_belongs_to_somebody_else(world: World, app: Lit
     things = await everything_of(world, ada)
     await world.project()
     paths = [path for path in own_paths(app) if "{" in path]
-    assert len(paths) == 9
+    assert len(paths) == 11
     for path in paths:
         assert (await reader(ada).answer(path.format(**things))).status_code == 200, path
         unknown = {name: "price" if name == "name" else str(uuid7()) for name in things}
@@ -89,7 +91,7 @@ async def test_lists_hold_only_what_is_ones_own(world: World, app: Litestar, rea
     await everything_of(world, ada)
     await world.project()
     lists = [path for path in own_paths(app) if "{" not in path and path != "/me"]
-    assert sorted(lists) == ["/actions", "/monitors", "/notifications", "/triggers"]
+    assert sorted(lists) == ["/actions", "/monitors", "/notifications", "/signal-sources", "/triggers"]
     for path in lists:
         assert len(await reader(ada).data(path)) == 1, path
         page = await reader(eve).get(path)

@@ -20,6 +20,8 @@ from domain.monitor import MonitorCreated, State, StateChanged
 from domain.notification import MailKind, NotificationRequested
 from domain.plan import Kind, Plan
 from domain.schedule import Every
+from domain.signal import SignalReceived, signal_id
+from domain.signal_source import SignalSourceCreated
 from domain.source import HttpSource
 from domain.trigger import Frequency, TriggerCondition, TriggerCreated, TriggerFired
 from domain.user import UserRegistered
@@ -182,6 +184,30 @@ class World:
         )
         await self.append(owner_id, trigger_id, fired)
         return firing_id
+
+    async def signal_source(
+        self, owner_id: UUID, name: str = "Greenhouse", *, silent_after_seconds: int | None = None
+    ) -> UUID:
+        source_id = uuid7()
+        created = SignalSourceCreated(
+            name=name,
+            schema='{"type":"object"}',
+            silent_after_seconds=silent_after_seconds,
+            secret_id=uuid7(),
+            created_at=AT,
+        )
+        await self.append(owner_id, source_id, created)
+        return source_id
+
+    async def signal(
+        self, owner_id: UUID, source_id: UUID, webhook_id: str, at: datetime, body: str = '{"a": 1.10}'
+    ) -> UUID:
+        id = signal_id(source_id, webhook_id)  # noqa: A001  the field's name
+        received = SignalReceived(
+            source_id=source_id, webhook_id=webhook_id, body=body, evaluations=(uuid7(),), sent_at=at, received_at=at
+        )
+        await self.append(owner_id, id, received)
+        return id
 
     async def notification(
         self, owner_id: UUID, *, monitor_id: UUID | None = None, at: datetime = AT, subject: str = "Price is active"

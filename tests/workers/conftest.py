@@ -24,6 +24,8 @@ _TABLES = (
     "source_memory",
     "evidence",
     "delivery_claim",
+    "signal_watch",
+    "signal_source",
     "users",
 )
 _LOG_BEGINS = """

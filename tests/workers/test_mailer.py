@@ -31,6 +31,7 @@ from domain.notification import (
 from tests.adapters.test_smtp_mailer import Server, listening
 from tests.conftest import AT
 from tests.workers.world import ADA, Clock, RestlessStop, Ticks, World, plan, until
+from workers.letters import OutageMails
 from workers.mailer import CLAIM_LIFETIME, CONCURRENCY, RENEWAL_SECONDS, REST_SECONDS, Delivery, Mailer
 
 LINKS = HmacLinkTokens([b"a secret of these tests"])
@@ -86,6 +87,7 @@ async def delivers(world: World, server: MailServer, clock: Clock) -> AsyncItera
             store=world.store,
             renderer=JinjaMailRenderer(),
             sender=sender,
+            outages=OutageMails(world.store, PostgresOutbox(world.pool), public_url),
             links=LINKS,
             public_url=public_url,
             retry_base=timedelta(seconds=30),

@@ -21,6 +21,7 @@ from domain.trigger import TriggerFired
 from domain.user import EmailVerificationRequested, RegistrationRepeated, UserErased
 from tests.conftest import AT
 from tests.workers.world import ADA, Clock, Page, Ticks, World, plan
+from workers.letters import OutageMails
 from workers.log_reader import LogReader
 from workers.mailer import PERSON_ERASED, Delivery
 from workers.notifier import CONSUMER, Notifier
@@ -56,6 +57,7 @@ def delivery(world: World, post: Post, clock: Clock) -> Delivery:
         store=world.store,
         renderer=post,
         sender=post,
+        outages=OutageMails(world.store, PostgresOutbox(world.pool), "https://vigil.example"),
         links=HmacLinkTokens([b"a secret of these tests"]),
         public_url="https://vigil.example",
         retry_base=timedelta(seconds=30),

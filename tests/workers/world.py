@@ -13,12 +13,14 @@ from uuid_utils.compat import uuid7
 from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.cel_condition import CelConditionLanguage
 from adapters.fact_reader import FactReader
+from adapters.postgres_briefings import PostgresBriefings
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_history import PostgresHistory
 from adapters.postgres_log import PostgresLog
-from adapters.postgres_pool import Pool
+from adapters.postgres_pool import Pool, is_outage
 from adapters.postgres_read_tables import PostgresReadTables
 from adapters.postgres_schedule import PostgresSchedule
+from adapters.postgres_signals import PostgresSignals
 from commands.event_store import Companion, KeepRequest, KeepSchedule
 from commands.judging import Judge
 from commands.looking import FactReading, Looker
@@ -32,6 +34,7 @@ from domain.evaluation import (
     EvaluationRequested,
     Evidence,
     FactExtracted,
+    Lane,
     Verdict,
     evaluation_id,
 )
@@ -42,13 +45,15 @@ from domain.monitor import ConditionMetAgain, Monitor, MonitorCreated, State, St
 from domain.notification import MailKind, NotificationRequested
 from domain.plan import Kind, Plan
 from domain.schedule import Every
-from domain.source import HttpSource, Source
+from domain.source import HttpSource, Source, signal_ids
 from domain.trigger import Frequency, TriggerCondition, TriggerCreated
 from domain.user import EmailVerified, RoleGranted, UserRegistered
 from projections.core import CORE
 from tests.conftest import AT
 from workers.evaluator import Evaluator
+from workers.known_monitors import KnownMonitors
 from workers.lifecycle import Stop
+from workers.sight import Sight
 
 E = TypeVar("E", bound=Event)
 
@@ -87,6 +92,16 @@ class Ticks:
 
     def move(self, seconds: float) -> None:
         self.seconds += seconds
+
+
+class ClearSeals:
+    """Keeps secrets as they are: who seals them is tested elsewhere."""
+
+    async def seal(self, _owner_id: UUID, plaintext: bytes, *, associated: bytes) -> bytes:
+        return plaintext
+
+    async def unseal(self, _owner_id: UUID, sealed: bytes, *, associated: bytes) -> bytes:
+        return sealed
 
 
 class RestlessStop(Stop):
@@ -197,6 +212,7 @@ class World:
         self.log = PostgresLog(self.pool)
         self.tables = PostgresReadTables(self.pool, CORE)
         self.schedule = PostgresSchedule(self.pool)
+        self.signals = PostgresSignals(self.pool, self.store, ClearSeals())
 
     async def append(
         self, owner_id: UUID, stream_id: UUID, *events: Event, companions: Sequence[Companion] = ()
@@ -279,7 +295,14 @@ class World:
     async def monitor(self, owner_id: UUID, of: Plan, *, due_at: datetime | None = None, active: bool = True) -> UUID:
         """A monitor, due now unless said otherwise."""
         monitor_id = uuid7()
-        due = KeepSchedule(monitor_id, owner_id, of.schedule, active=active, due_at=due_at or self.clock())
+        due = KeepSchedule(
+            monitor_id,
+            owner_id,
+            of.schedule,
+            active=active,
+            due_at=due_at or self.clock(),
+            signals=signal_ids(of.sources),
+        )
         created = MonitorCreated(name="Kettle", prompt="Tell me when it is cheap", plan=of, created_at=AT)
         await self.append(owner_id, monitor_id, created, companions=[due])
         return monitor_id
@@ -298,7 +321,9 @@ class World:
 
     async def request(self, owner_id: UUID, monitor_id: UUID) -> EvaluationJob:
         """Somebody asks to evaluate now."""
-        job = EvaluationJob(evaluation_id=uuid7(), monitor_id=monitor_id, owner_id=owner_id, due_at=self.clock())
+        job = EvaluationJob(
+            evaluation_id=uuid7(), monitor_id=monitor_id, owner_id=owner_id, due_at=self.clock(), lane=Lane.ASKED
+        )
         await self.append(
             owner_id,
             job.evaluation_id,
@@ -391,12 +416,25 @@ class World:
         await self.append(owner_id, alert_id, requested)
         return alert_id
 
-    def evaluator(self, fetcher: AiohttpFetcher, *, reading: FactReading | None = None) -> Evaluator:
-        """A real evaluator on this world's clock."""
+    def evaluator(
+        self, fetcher: AiohttpFetcher, *, reading: FactReading | None = None, retries_max: int = 0
+    ) -> Evaluator:
+        """A real evaluator on this world's clock, which takes the first answer of a source for its last."""
         return Evaluator(
             store=self.store,
-            looker=Looker(fetcher=fetcher, reading=reading or FactReader(), kept=PostgresHistory(self.pool)),
+            monitors=KnownMonitors(self.store),
+            briefings=PostgresBriefings(self.pool),
+            sight=Sight(
+                Looker(
+                    fetcher=fetcher,
+                    reading=reading or FactReader(),
+                    kept=PostgresHistory(self.pool),
+                    signals=self.signals,
+                ),
+                now=self.clock,
+                is_outage=is_outage,
+                retries_max=retries_max,
+            ),
             judge=Judge(CONDITIONS, PostgresHistory(self.pool)),
-            history=PostgresHistory(self.pool),
             now=self.clock,
         )

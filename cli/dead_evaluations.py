@@ -35,16 +35,17 @@ def run_list(*, as_json: bool) -> None:
 
 def run_retry(which: UUID | None, *, every: bool, as_json: bool) -> None:
     """Hand out once more. Raises `NotFound`."""
-    _tell(run(_retry(configured(), which, every=_checked(which, every=every))), "handed out again", as_json=as_json)
+    _check(which, every=every)
+    _tell(run(_retry(configured(), which)), "handed out again", as_json=as_json)
 
 
 def run_drop(which: UUID | None, *, reason: str, every: bool, as_json: bool) -> None:
     """Forget. Raises `NotFound`."""
+    _check(which, every=every)
     given = reason.strip()
     if not 1 <= len(given) <= REASON_CHARS_MAX or not given.isprintable():
         fail(f"a reason is 1 to {REASON_CHARS_MAX} printable characters", code=WRONG_USE)
-    dropped = run(_drop(configured(), which, reason=given, every=_checked(which, every=every)))
-    _tell(dropped, "dropped", as_json=as_json)
+    _tell(run(_drop(configured(), which, reason=given)), "dropped", as_json=as_json)
 
 
 async def _all(settings: Settings) -> list[DeadJob]:
@@ -52,30 +53,28 @@ async def _all(settings: Settings) -> list[DeadJob]:
         return await PostgresDeadJobs(pool).all()
 
 
-async def _retry(settings: Settings, which: UUID | None, *, every: bool) -> list[UUID]:
+async def _retry(settings: Settings, which: UUID | None) -> list[UUID]:
     async with open_database(settings) as pool:
         dead = PostgresDeadJobs(pool)
-        chosen = await _chosen(dead, which, every=every)
+        chosen = await _chosen(dead, which)
         for evaluation_id in chosen:
             act = EvaluationRetried(evaluation_id=evaluation_id, retried_at=utc_now())
             await dead.retry(evaluation_id, record=_recording(pool, act))
     return chosen
 
 
-async def _drop(settings: Settings, which: UUID | None, *, reason: str, every: bool) -> list[UUID]:
+async def _drop(settings: Settings, which: UUID | None, *, reason: str) -> list[UUID]:
     async with open_database(settings) as pool:
         dead = PostgresDeadJobs(pool)
-        chosen = await _chosen(dead, which, every=every)
+        chosen = await _chosen(dead, which)
         for evaluation_id in chosen:
             act = EvaluationDropped(evaluation_id=evaluation_id, reason=reason, dropped_at=utc_now())
             await dead.drop(evaluation_id, record=_recording(pool, act))
     return chosen
 
 
-async def _chosen(dead: PostgresDeadJobs, which: UUID | None, *, every: bool) -> list[UUID]:
-    if every or which is None:
-        return [job.evaluation_id for job in await dead.all()]
-    return [which]
+async def _chosen(dead: PostgresDeadJobs, which: UUID | None) -> list[UUID]:
+    return [job.evaluation_id for job in await dead.all()] if which is None else [which]
 
 
 def _recording(pool: Pool, act: OperationEvent) -> Record[UUID]:
@@ -85,10 +84,9 @@ def _recording(pool: Pool, act: OperationEvent) -> Record[UUID]:
     return record
 
 
-def _checked(which: UUID | None, *, every: bool) -> bool:
+def _check(which: UUID | None, *, every: bool) -> None:
     if (which is None) != every:
         fail("say which evaluation by its id, or --all", code=WRONG_USE)
-    return every
 
 
 def _tell(done: list[UUID], what: str, *, as_json: bool) -> None:

@@ -204,7 +204,7 @@ async def test_all_mistakes_are_told_at_once_each_with_its_field(ada: Person) ->
 @pytest.mark.parametrize(
     ("changes", "field", "issue"),
     [
-        ({"facts": None, "condition": "weight < 5.0"}, "facts", "invalid"),
+        ({"facts": None, "condition": "weight < 5.0"}, "condition", "invalid"),
         ({"prompt": "Sing me a song", "facts": None, "condition": None}, "prompt", "rule"),
         ({"schedule": {"cron": "0 0 30 2 *"}}, "schedule.cron", "invalid"),
         ({"facts": [], "condition": "price < 5.0"}, "facts", "invalid"),

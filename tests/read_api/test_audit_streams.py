@@ -134,7 +134,8 @@ async def test_a_parameter_of_another_type_is_told_in_words(watched: Watched, au
         (detail,) = (await auditor.refusal(watched.path, 400, **{name: "x"}))["details"]
         assert detail == {"field": name, "issue": "invalid", "message": "expected a whole number, got text"}
     (detail,) = (await auditor.refusal("/audit/events", 400, correlation="x"))["details"]
-    assert detail == {"field": "correlation", "issue": "invalid", "message": "invalid UUID"}
+    assert (detail["field"], detail["issue"]) == ("correlation", "invalid")
+    assert detail["message"].startswith("this is not an id")
 
 
 async def test_a_path_that_is_no_stream_is_refused(auditor: Reader) -> None:

@@ -76,6 +76,7 @@ NOT_PERSONAL = {
     },
     "evaluation.fact_extracted": {
         "fact.evidence_hash",
+        "fact.keys",
         "fact.name",
         "fact.quote",
         "fact.source_url",
@@ -83,6 +84,7 @@ NOT_PERSONAL = {
         "fact.value",
     },
     "evaluation.failed": {"code", "message", "evidence[].hash", "evidence[].outcome", "evidence[].url"},
+    "monitor.failing": {"code", "message"},
     "notification.sent": {"message_id"},
     "notification.suppressed": {"reason"},
     "trigger.suppressed": {"reason"},
@@ -90,18 +92,18 @@ NOT_PERSONAL = {
     "user.role_granted": {"role"},
 }
 """Texts of people's events that stay in the clear: what the world said, codes and ids (docs/personal-data.md). In a plan:"""
+SELECTS = ("css", "csv", "csv_row", "feed", "jsonpath", "named", "product", "regex", "text", "xpath")
 NOT_PERSONAL_IN_PLAN = {
     "plan.condition",
+    "plan.reset_condition",
     "plan.facts[].name",
     "plan.facts[].unit",
-    *(f"plan.facts[].select.{how}" for how in ("css", "csv", "csv_row", "feed", "jsonpath", "named", "regex", "xpath")),
+    *(f"plan.facts[].select.{how}" for how in SELECTS),
     "plan.schedule.line",
     "plan.schedule.timezone",
-    *(
-        f"plan.sources[].select.{how}"
-        for how in ("css", "csv", "csv_row", "feed", "jsonpath", "named", "regex", "xpath")
-    ),
+    *(f"plan.sources[].select.{how}" for how in SELECTS),
     "plan.sources[].url",
+    "plan.sources[].query",
 }
 
 

@@ -4,6 +4,7 @@ Positions, hashes and contents stay what they are. What is put right is what the
 spoil: events that had no position yet get theirs, and no id is left that lies in the new cluster's future.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from adapters.postgres_log import (
 from adapters.postgres_pool import Connection, Pool
 
 APPLICATION_NAME = "vigil store repair"
+_LEAVING_SECONDS, _LOOK_SECONDS = 3.0, 0.1
+"""How long whoever was stopped may take to be gone: a server process ends a moment after its client."""
 
 _BEGIN = "set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0"
 
@@ -102,9 +105,7 @@ class StoreRepair:
         killed before he could record the act is asked to do it again.
         """
         async with self._pool.connection() as connection:
-            found = [row[0] for row in await (await connection.execute(_AT_WORK)).fetchall()]
-            if found:
-                raise StoreInUse(found)
+            await _alone(connection)
             async with connection.transaction():
                 await connection.execute(_BEGIN)
                 await connection.execute(_LOCK)
@@ -121,6 +122,17 @@ class StoreRepair:
         """The store is at home here from now on."""
         async with self._pool.connection() as connection:
             await connection.execute(SETTLE)
+
+
+async def _alone(connection: Connection) -> None:
+    """Wait for those who are just leaving; raises `StoreInUse` when somebody stays."""
+    for patience in range(round(_LEAVING_SECONDS / _LOOK_SECONDS), -1, -1):
+        found = [row[0] for row in await (await connection.execute(_AT_WORK)).fetchall()]
+        if not found:
+            return
+        if not patience:
+            raise StoreInUse(found)
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _sequence(connection: Connection) -> int:

@@ -18,7 +18,8 @@ from faults.world import HOSTILE
 
 BURIED_WITHIN_SECONDS = 150.0
 """Five workers die with the job, and each time it lies for 10 s before the next one takes it over."""
-HONEST_WITHIN_SECONDS = 45.0
+HONEST_WITHIN_SECONDS = 120.0
+"""A slot whose job was lost is handed out again after 45 s, and then others may be busy; a scenario that waits longer hangs."""
 MEMORY_MB_MAX = 64.0
 """Row 29: what sites may make an evaluator take more than honest ones do: two pages of the largest size (5 MB), each as it
 came, decoded and as text, for each kind, and some air."""

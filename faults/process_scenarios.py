@@ -14,7 +14,7 @@ DEATH_SECONDS_MAX = 70.0
 """A second death at `scheduler.before_enqueue` may have to wait for the 45 s after which the slots of the first are handed out."""
 DRAIN_SECONDS_MAX = 15.0
 """Row 30: how long a process that was asked to stop may need. An evaluation may take 30 s, but not one of these shops'."""
-SENT_BEFORE_SECONDS = 0.1
+SENT_BEFORE_SECONDS = 0.5
 """A request that was sent so long before a process was asked to stop had been accepted by it."""
 
 

@@ -7,10 +7,9 @@ alter table evidence
     add column removed_at   timestamptz,
     alter column body drop not null,
     add constraint evidence_kept_or_let_go check ((body is null) = (removed_at is not null));
-update evidence set last_read_at = read_at;
 comment on table evidence is 'The content of every evidence ever used, once for each hash, compressed with zstd. One that was let go by policy keeps its row without the body.';
 comment on column evidence.headers is 'Those worth keeping of the answer that brought it first.';
-comment on column evidence.last_read_at is 'When a source answered with it, to about a day.';
+comment on column evidence.last_read_at is 'When a source answered with it, to about a day; for what was there before this column, when the column came.';
 create index evidence_by_age on evidence (last_read_at) where body is not null;
 
 alter table source_memory add column fresh_until timestamptz;

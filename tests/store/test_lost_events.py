@@ -1,5 +1,7 @@
 """Events that had positions and are gone, as after the promotion of a standby that lacked them, stop the log and are told."""
 
+import asyncio
+
 import psycopg
 import pytest
 import redis.asyncio as redis
@@ -130,3 +132,11 @@ async def test_nobody_sequences_until_the_store_was_repaired(
         assert not await after.is_from_another_cluster()
         await sequence(after)
         assert (await after.head()).position == 5 + 4
+
+
+async def test_a_repair_waits_for_whoever_is_just_leaving(pool: Pool, database: str) -> None:
+    await append(pool, 1)
+    leaving = asyncio.get_running_loop().call_later(0.3, lambda: asyncio.ensure_future(pool.close()))
+    async with open_pool(database, size_max=1, name=APPLICATION_NAME) as owner:
+        repaired = await StoreRepair(owner).run()
+    assert (leaving.cancelled(), repaired.events) == (False, 1)

@@ -7,13 +7,13 @@ from psycopg.rows import TupleRow
 
 from adapters.gathered import Gathered
 from adapters.postgres_pool import Pool
-from domain.evaluation import Briefing, EvaluationCompleted, EvaluationFailed, EvaluationJob, Previous
+from domain.evaluation import Briefing, EvaluationCompleted, EvaluationFailed, EvaluationJob, Lane, Previous
 
 # Look-ups by key, one for each job: a join's plan, made while the tables are small, may read all of them for ever.
 _BRIEF = """
 select (select true from person_key k where k.owner_id = j.owner_id and k.destroyed_at is not null),
        (select version from event e where e.stream_id = j.monitor_id order by version desc limit 1),
-       own.version, own.type, s.due_at, s.last_evaluation_id, s.previous,
+       own.version, own.type, s.due_at, s.attempts, r.attempts, s.last_evaluation_id, s.previous,
        s.last_evaluation_id is null
        or (select true from evaluations e where e.id = s.last_evaluation_id and e.status in ('completed', 'failed'))
 from unnest(%s::uuid[], %s::uuid[], %s::uuid[]) with ordinality as j (monitor_id, evaluation_id, owner_id, n)
@@ -21,8 +21,11 @@ left join lateral (
     select version, type from event e where e.stream_id = j.evaluation_id order by version desc limit 1
 ) own on true
 left join lateral (
-    select due_at, previous, last_evaluation_id from schedule where schedule.monitor_id = j.monitor_id limit 1
+    select due_at, attempts, previous, last_evaluation_id from schedule where schedule.monitor_id = j.monitor_id limit 1
 ) s on true
+left join lateral (
+    select attempts from evaluation_request where evaluation_request.evaluation_id = j.evaluation_id limit 1
+) r on true
 order by j.n
 """
 _DONE = {EvaluationCompleted.tag, EvaluationFailed.tag}
@@ -47,12 +50,12 @@ class PostgresBriefings:
         )
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(_BRIEF, keys)).fetchall()
-        return [_briefing(row) for row in rows]
+        return [_briefing(job, row) for job, row in zip(jobs, rows, strict=True)]
 
 
-def _briefing(row: TupleRow) -> Briefing | Exception:
+def _briefing(job: EvaluationJob, row: TupleRow) -> Briefing | Exception:
     """What a row says. One that cannot be read fails the evaluation of its monitor, and no other's."""
-    erased, monitor_version, version, last, due_at, last_evaluation_id, kept, shown = row
+    erased, monitor_version, version, last, due_at, tried, asked_in_vain, last_evaluation_id, kept, shown = row
     try:
         previous = Previous() if kept is None else msgspec.convert(kept, Previous)
         if previous.evaluation_id != last_evaluation_id:  # written by a release that does not know what to leave
@@ -63,6 +66,7 @@ def _briefing(row: TupleRow) -> Briefing | Exception:
             version=version or 0,
             is_done=last in _DONE,
             due_at=due_at,
+            attempts=asked_in_vain if job.lane is Lane.ASKED else tried,
             previous=previous,
             is_shown=bool(shown),
         )

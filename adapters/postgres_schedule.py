@@ -13,11 +13,12 @@ from domain.schedule import Schedule, next_slot, spread
 # How many slots are ready changes faster than the planner's statistics. So the chosen ones are looked up by an array of
 # keys, where a join planned for none would read all for each, and `is true` keeps the index over what is ready out of it.
 # Of what is ready, everybody's first before anybody's second: who has thousands of monitors does not hold up who has one.
+# Due is asked as well: a release that knows no `ready_at` moves a slot on and leaves that behind.
 # One of a monitor at a time, what was asked for in the order it came; a slot waits for that, and that not for a slot.
 _CLAIM_SLOTS = """
 with candidates as (
     select monitor_id, owner_id, ready_at from schedule
-    where active and ready_at <= %(now)s
+    where active and ready_at <= %(now)s and due_at <= %(now)s
     order by ready_at limit %(candidates)s
 ), chosen as (
     select monitor_id from candidates c
@@ -63,12 +64,12 @@ _ONE_AT_A_TIME = "select pg_advisory_xact_lock(hashtextextended('vigil schedule'
 
 # Each moves only the slot or the request the job is of: somebody else may have done it meanwhile.
 _RETURN_SLOT = """
-update schedule set ready_at = %(ready_at)s, enqueued_at = null, attempts = %(attempts)s
+update schedule set ready_at = %(ready_at)s, enqueued_at = null, attempts = greatest(attempts, %(attempts)s)
 where monitor_id = %(monitor_id)s and due_at = %(due_at)s
 """
 # What was handed out before is not waiting anew: of one monitor only one may wait.
 _RETURN_REQUEST = """
-update evaluation_request set ready_at = %(ready_at)s, enqueued_at = '-infinity', attempts = %(attempts)s
+update evaluation_request set ready_at = %(ready_at)s, enqueued_at = '-infinity', attempts = greatest(attempts, %(attempts)s)
 where evaluation_id = %(evaluation_id)s
 """
 _GIVE_BACK_SLOTS = "update schedule set ready_at = due_at, enqueued_at = null where monitor_id = any (%s)"

@@ -104,11 +104,18 @@ class RedisJobs:
                     raise
 
     async def outlived(self, receipt: str) -> None:
-        """Nobody died with this job, which is not done: that it was taken counts for nothing."""
+        """Who took this job last did not die with it, though it is not done: that it was taken counts for nothing."""
+        others = max(await self.times_taken(receipt) - 1, 0)
         with redis_failures():
             try:
                 await self._client.xclaim(
-                    self._key, GROUP, self._consumer, min_idle_time=0, message_ids=[receipt], retrycount=0, justid=True
+                    self._key,
+                    GROUP,
+                    self._consumer,
+                    min_idle_time=0,
+                    message_ids=[receipt],
+                    retrycount=others,
+                    justid=True,
                 )
             except redis.ResponseError as error:
                 if not str(error).startswith("NOGROUP"):
@@ -123,10 +130,25 @@ class RedisJobs:
                 await pipe.execute()
 
     async def times_taken(self, receipt: str) -> int:
-        """How many workers took the job so far: those before the present one died with it."""
+        """How many workers took the entry so far: those before the present one died with it."""
         with redis_failures():
-            entries = await self._client.xpending_range(self._key, GROUP, receipt, receipt, 1)
+            try:
+                entries = await self._client.xpending_range(self._key, GROUP, receipt, receipt, 1)
+            except redis.ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+                return 0
         return int(entries[0]["times_delivered"]) if entries else 0
+
+    async def taken_seconds_ago(self) -> float | None:
+        """How long ago any worker last took a job of this lane, or asked for one (Redis before 7.2 counts the first only);
+        None when none ever did."""
+        with redis_failures():
+            try:
+                consumers = await self._client.xinfo_consumers(self._key, GROUP)
+            except redis.ResponseError:  # there is no such stream yet, or no such group
+                return None
+        return min((consumer["idle"] / 1000 for consumer in consumers), default=None)
 
     async def _readable(self, entries: Sequence[Any]) -> list[tuple[str, EvaluationJob]]:
         """The jobs in entries. What is no job, or one of another release, is dropped: it would come up again and again, and

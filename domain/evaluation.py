@@ -68,7 +68,7 @@ class EvaluationCompleted(Event, frozen=True, kw_only=True):
 
     `streak` counts verdicts of this kind in a row; `due_at` is the slot of the schedule (or when it was asked for);
     `cost_micros` is in millionths of the currency; `reason` says why an inconclusive verdict is one; `held_since` since when
-    what stands beside `held_for` in the condition has been met without a break.
+    what stands beside `held_for` in the condition has been met without a break; `program` is the version of Vigil that judged.
     """
 
     monitor_id: UUID
@@ -85,6 +85,7 @@ class EvaluationCompleted(Event, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...]
     provider: str
     model: str | None = None
+    program: str | None = None
     cost_micros: int = 0
     duration_ms: int
     started_at: datetime
@@ -93,7 +94,7 @@ class EvaluationCompleted(Event, frozen=True, kw_only=True):
 
 @upcasts("evaluation.completed", from_version=1)
 def _nothing_held(fields: Fields) -> Fields:
-    return fields | {"held_since": None}
+    return fields | {"held_since": None, "program": None}
 
 
 @stored_as("evaluation.failed", version=2)
@@ -196,8 +197,8 @@ class Previous(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Briefing(msgspec.Struct, frozen=True, kw_only=True):
     """What an evaluation has to know before it begins: whether the person was erased, the versions of the monitor's stream
-    and of its own (0: no such stream), whether it is done already, the monitor's present slot (None: it has none), and what
-    came before it. `is_shown` says that the read tables show that, too: comparing with stale history could miss a change or
+    and of its own (0: no such stream), whether it is done already, the monitor's present slot (None: it has none), how
+    often that slot, or the request, was tried in vain (None: there is none any more), and what came before it. `is_shown` says that the read tables show that, too: comparing with stale history could miss a change or
     make one up."""
 
     is_erased: bool
@@ -205,6 +206,7 @@ class Briefing(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     is_done: bool
     due_at: datetime | None
+    attempts: int | None
     previous: Previous
     is_shown: bool
 

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -14,11 +16,18 @@ from domain.crash_points import CrashPoint, reached
 from domain.evaluation import EvaluationJob, Lane
 from workers.later import NotYet, pause_after
 from workers.lifecycle import Monotonic, Stop, run_steps
+from workers.scheduler import LOST_AFTER
 
 log = structlog.get_logger()
 
 PLACES = MappingProxyType({Lane.SCHEDULED: 50, Lane.ASKED: 10})
-"""How many evaluations of each lane one process does at once."""
+"""How many evaluations of each lane one process does at once. One that takes longer than `SLOW_SECONDS` gives its place to
+another, until there are twice as many: a few people's slow sources do not hold up everybody else."""
+SLOW_SECONDS = 2.0
+LOOK_FOR_ROOM_SECONDS = 0.25
+CROWDED_PAUSES = 5
+"""Who has as many slow evaluations as there are places is put off as after so many attempts (8 to 24 seconds): a slow source
+may take 20 before it is given up."""
 TAKEN_TOGETHER = 10
 """Places that are free before more jobs are taken, unless no more get free for `REFILL_SECONDS`: a round trip for each
 job would be a tenth of its cost."""
@@ -32,7 +41,7 @@ long an evaluation may take."""
 RENEWAL_SECONDS = 2.0
 DRAIN_SECONDS_MAX = 35.0
 ATTEMPTS_MAX = 5
-"""How often a job is begun that a defect ends, before it is put away for an operator."""
+"""How often a job is begun that a defect ends, or the process with it, before it is put away for an operator."""
 
 
 class JobSource(Protocol):
@@ -47,7 +56,7 @@ class JobSource(Protocol):
         ...
 
     async def times_taken(self, receipt: str) -> int:
-        """How many workers took the job so far."""
+        """How many workers took the entry so far: those before the present one died with it."""
         ...
 
     async def renew(self, receipts: Sequence[str]) -> None:
@@ -55,7 +64,7 @@ class JobSource(Protocol):
         ...
 
     async def outlived(self, receipt: str) -> None:
-        """The job is not done, and nobody died with it."""
+        """The job is not done, and who took it last did not die with it."""
         ...
 
     async def done(self, receipts: Sequence[str]) -> None:
@@ -83,8 +92,18 @@ class Evaluating(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A job that is being done, since `at` of the monotonic clock."""
+
+    receipt: str
+    owner_id: UUID
+    at: float
+
+
 class EvaluationQueue:
-    """One of any number of workers on a lane of the queue. What `is_outage` says of a failure is nothing of the job's."""
+    """One of any number of workers on a lane of the queue. What `is_outage` says of a failure is nothing of the job's.
+    `suspect` is held while a job is done that a worker died with, by all lanes of a process."""
 
     def __init__(
         self,
@@ -96,6 +115,7 @@ class EvaluationQueue:
         now: Callable[[], datetime],
         monotonic: Monotonic,
         is_outage: Callable[[Exception], bool],
+        suspect: asyncio.Lock | None = None,
     ) -> None:
         self._jobs = jobs
         self._evaluator = evaluator
@@ -104,12 +124,12 @@ class EvaluationQueue:
         self._now = now
         self._monotonic = monotonic
         self._is_outage = is_outage
-        self._running: dict[asyncio.Task[None], str] = {}
+        self._suspect = suspect or asyncio.Lock()
+        self._running: dict[asyncio.Task[None], _Begun] = {}
         self._finished: list[str] = []
         self._acknowledging: asyncio.Task[None] | None = None
         self._renew_at = 0.0
         self._may_be_left = False
-        self._taken_over = ""
 
     async def run(self, stop: Stop) -> None:
         """Work until asked to stop, then finish what is running."""
@@ -118,49 +138,70 @@ class EvaluationQueue:
         while self._running and self._monotonic() < deadline:
             await asyncio.wait(self._running, timeout=RENEWAL_SECONDS)
             with suppress(OSError):  # without Redis a job may be done twice, which records it once
-                await self._jobs.renew(list(self._running.values()))
+                await self._jobs.renew(self._receipts())
         if self._acknowledging is not None:
             await self._acknowledging
 
     async def step(self) -> float:
         """Start jobs while there is room; how many seconds to rest."""
-        jobs: list[tuple[str, EvaluationJob]] = []
         if self._monotonic() >= self._renew_at:
             self._renew_at = self._monotonic() + RENEWAL_SECONDS
-            await self._jobs.renew(list(self._running.values()))
+            await self._jobs.renew(self._receipts())
             self._may_be_left = True
         elif not await self._has_room():
             return 0.0
-        room = self._places - len(self._running)
-        is_taking_over = self._taken_over in self._running.values()
-        if room and self._may_be_left and not is_taking_over:
-            jobs = await self._take_over()
-        if room and not jobs:
-            jobs = await self._jobs.take(room, block_ms=BLOCK_SOON_MS if is_taking_over else BLOCK_MS)
-        for receipt, job in jobs:
-            task = asyncio.create_task(self._handle(receipt, job))
-            self._running[task] = receipt
-            task.add_done_callback(self._running.pop)
+        room = self._room()
+        if room <= 0 or (self._may_be_left and await self._take_over()):
+            return 0.0
+        block_ms = BLOCK_SOON_MS if self._may_be_left else BLOCK_MS
+        for receipt, job in await self._jobs.take(room, block_ms=block_ms):
+            self._begin(receipt, job)
         return 0.0
 
-    async def _take_over(self) -> list[tuple[str, EvaluationJob]]:
-        """A job that a worker left behind. One at a time: should it be what the worker died of, then those that were begun
-        beside it do not count as dying with it again."""
-        jobs = await self._jobs.take_over(1, idle_ms=TAKE_OVER_IDLE_MS)
-        self._may_be_left = bool(jobs)
-        for receipt, job in jobs:
-            if await self._is_deadly(receipt, job):
-                return []
-            self._taken_over = receipt
-        return jobs
+    def _begin(self, receipt: str, job: EvaluationJob) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._handle(receipt, job))
+        self._running[task] = _Begun(receipt, job.owner_id, self._monotonic())
+        task.add_done_callback(self._running.pop)
+        return task
+
+    async def _take_over(self) -> bool:
+        """Begin a job that a worker left behind, when there is one. One at a time: should it be what the worker died of,
+        then those that were begun beside it do not count as dying with it again."""
+        if self._suspect.locked():
+            return False
+        await self._suspect.acquire()
+        task = None
+        try:
+            left = await self._jobs.take_over(1, idle_ms=TAKE_OVER_IDLE_MS)
+            self._may_be_left = bool(left)
+            for receipt, job in left:
+                if (counted := await self._count_deaths(receipt, job)) is not None:
+                    task = self._begin(receipt, counted)
+                    task.add_done_callback(lambda _: self._suspect.release())
+        finally:
+            if task is None:
+                self._suspect.release()
+        return bool(left)
+
+    def _receipts(self) -> list[str]:
+        return [begun.receipt for begun in self._running.values()]
+
+    def _slow(self) -> list[_Begun]:
+        since = self._monotonic() - SLOW_SECONDS
+        return [begun for begun in self._running.values() if begun.at <= since]
+
+    def _room(self) -> int:
+        """How many jobs may be begun now."""
+        running = len(self._running)
+        return min(self._places - (running - len(self._slow())), 2 * self._places - running)
 
     async def _has_room(self) -> bool:
         """Wait until there are places for several jobs, or for one and no more get free soon."""
-        if len(self._running) >= self._places:
-            await asyncio.wait(self._running, timeout=RENEWAL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if 0 < self._places - len(self._running) < min(TAKEN_TOGETHER, self._places):
+        if self._room() <= 0:
+            await asyncio.wait(self._running, timeout=LOOK_FOR_ROOM_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if 0 < self._room() < min(TAKEN_TOGETHER, self._places):
             await asyncio.sleep(REFILL_SECONDS)
-        return len(self._running) < self._places
+        return self._room() > 0
 
     async def _handle(self, receipt: str, job: EvaluationJob) -> None:
         try:
@@ -179,6 +220,7 @@ class EvaluationQueue:
         """Do a job, or put it where it is done later. Raises when not even that was possible: such a failure is an outage,
         and counts for nothing."""
         try:
+            self._leave_room_for_others(job)
             await self._evaluator.evaluate(job)
         except NotYet as later:
             attempts = job.attempts + 1 if later.is_attempt else job.attempts
@@ -193,18 +235,33 @@ class EvaluationQueue:
             log.exception("evaluation given up", monitor_id=str(job.monitor_id), evaluation_id=str(job.evaluation_id))
             await self._bury(job, attempts=attempts, error=repr(error))
 
+    def _leave_room_for_others(self, job: EvaluationJob) -> None:
+        """Raise `NotYet` while as many evaluations of this person are slow as there are places."""
+        if sum(slow.owner_id == job.owner_id for slow in self._slow()) >= self._places:
+            raise NotYet(self._now() + pause_after(CROWDED_PAUSES, job), is_attempt=False)
+
     async def _bury(self, job: EvaluationJob, *, attempts: int, error: str) -> None:
         await self._unfinished.bury(msgspec.structs.replace(job, attempts=attempts), error=error, now=self._now())
 
-    async def _is_deadly(self, receipt: str, job: EvaluationJob) -> bool:
-        """Put away a job that as many workers died with as may: it would kill one after the other."""
+    async def _count_deaths(self, receipt: str, job: EvaluationJob) -> EvaluationJob | None:
+        """A job that a worker left behind, as it is begun again; None when as many died with it as may, and it is put away.
+        Those who died count where neither Redis nor another entry of the same job forgets them, and before it may kill again;
+        meanwhile it is not handed out once more. Raises what the database does, and then nobody died."""
         deaths = await self._jobs.times_taken(receipt) - 1
-        if deaths < ATTEMPTS_MAX:
-            return False
-        log.error("evaluation given up: workers die with it", evaluation_id=str(job.evaluation_id), deaths=deaths)
-        await self._bury(job, attempts=deaths, error=f"{deaths} workers died while they worked on it")
+        if deaths < 1:
+            return job
+        attempts = job.attempts + deaths
+        try:
+            if attempts < ATTEMPTS_MAX:
+                await self._unfinished.put_back(job, until=self._now() + LOST_AFTER, attempts=attempts)
+                return msgspec.structs.replace(job, attempts=attempts)
+            log.error("evaluation given up: workers die with it", evaluation_id=str(job.evaluation_id), deaths=deaths)
+            await self._bury(job, attempts=attempts, error=f"tried {attempts} times, and {deaths} workers died with it")
+        except Exception:
+            await self._jobs.outlived(receipt)
+            raise
         await self._jobs.done([receipt])
-        return True
+        return None
 
     async def _acknowledge(self) -> None:
         """Acknowledge what is finished, together what finishes meanwhile."""

@@ -58,7 +58,8 @@ class HistoryBehind(NotYet):
 
 @dataclass(frozen=True, slots=True)
 class Evaluator:
-    """Carries out evaluations. Doing one twice, at once or after a crash, records it once."""
+    """Carries out evaluations. Doing one twice, at once or after a crash, records it once. `program` is the version of this
+    program."""
 
     store: EventStore
     monitors: KnownMonitors
@@ -67,6 +68,7 @@ class Evaluator:
     judge: Judge
     now: Callable[[], datetime]
     failing_after: int = FAILURES_UNTIL_FAILING
+    program: str | None = None
 
     async def evaluate(self, job: EvaluationJob) -> None:
         """Evaluate and record. Raises `NotYet`, `ConcurrentAppend` or what the store raises: then nothing was recorded and
@@ -77,9 +79,10 @@ class Evaluator:
             if briefing.is_erased:
                 self.monitors.forget(job.monitor_id)
                 return await self._let_go(job)
+            if looked is None and _went_by(job, briefing):
+                return None
             monitor = await self.monitors.at_least(job.monitor_id, briefing.monitor_version)
-            is_past = looked is None and job.lane is Lane.SCHEDULED and briefing.due_at != job.due_at
-            if briefing.is_done or is_past or not _can_be_made(monitor.state, briefing):
+            if briefing.is_done or not _can_be_made(monitor.state, briefing):
                 return await self._let_go(job)
             if monitor.state.status is Status.ARCHIVED:
                 return await self._refuse(job, monitor.state, briefing.version)
@@ -130,6 +133,7 @@ class Evaluator:
             held_since=judgement.held_since,
             evidence=looked.evidence,
             provider=PROVIDER,
+            program=self.program,
             duration_ms=milliseconds(now - looked.started_at),
             started_at=looked.started_at,
             completed_at=now,
@@ -235,6 +239,14 @@ class Evaluator:
             await asyncio.sleep(rest)
             waited, rest = waited + rest, min(rest * 2, CATCH_UP_REST_SECONDS_MAX)
         raise HistoryBehind(self.now() + BEHIND_REST, is_attempt=False)
+
+
+def _went_by(job: EvaluationJob, briefing: Briefing) -> bool:
+    """Whether the slot or the request is no more what was handed out: it is done, given up, or was put back and is handed
+    out once more."""
+    if briefing.attempts is None or briefing.attempts > job.attempts:
+        return True
+    return job.lane is Lane.SCHEDULED and briefing.due_at != job.due_at
 
 
 def _can_be_made(monitor: Monitor, briefing: Briefing) -> bool:

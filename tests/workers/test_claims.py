@@ -25,3 +25,21 @@ async def test_claims_at_the_same_moment_hand_out_one_job_of_a_monitor(world: Wo
     await world.request(owner, await world.monitor(owner, plan()))
     claims = (world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10) for _ in range(8))
     assert [len(jobs) for jobs in await asyncio.gather(*claims) if jobs] == [1]
+
+
+async def test_a_slot_that_an_older_release_moved_on_is_not_handed_out_before_it_is_due(
+    world: World, clock: Clock
+) -> None:
+    """It knows no `ready_at`, and leaves that of its own claim behind: a daily monitor would miss tomorrow."""
+    owner = await world.person()
+    monitor = await world.monitor(owner, plan())
+    [job] = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10)
+    tomorrow = AT + timedelta(days=1)
+    await world.execute(
+        "update schedule set due_at = %s, enqueued_at = null where monitor_id = %s", tomorrow, job.monitor_id
+    )
+    clock.at = tomorrow - timedelta(milliseconds=1)
+    assert await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10) == []
+    clock.at = tomorrow
+    [again] = await world.schedule.claim(now=clock(), lost_after=LOST_AFTER, slots_max=10)
+    assert (again.monitor_id, again.due_at) == (monitor, tomorrow)

@@ -184,7 +184,7 @@ async def test_a_job_of_a_worker_that_died_is_taken_over_and_not_before_it_has_b
     [job] = await enqueue(jobs)
     assert len(await jobs.take(1, block_ms=1)) == 1  # by a worker that dies now
     ticks = Ticks()
-    other = queue_of(jobs_of(client, "two"), bench, ticks)
+    other = queue_of(jobs_of(client, "two"), bench, ticks, shelf=Shelf())
     await age(client, TAKE_OVER_IDLE_MS // 2)
     await other.step()
     assert bench.begun == []
@@ -201,7 +201,7 @@ async def test_a_slow_job_of_a_living_worker_is_not_taken_over(
     thief, ticks = Bench(), Ticks()
     bench.hold = asyncio.Event()
     queue = queue_of(jobs, bench, ticks)
-    other = queue_of(jobs_of(client, "two"), thief, ticks)
+    other = queue_of(jobs_of(client, "two"), thief, ticks, shelf=Shelf())
     await enqueue(jobs)
     await queue.step()
     for _ in range(3):

@@ -43,10 +43,10 @@ from tests.adapters.test_smtp_mailer import listening
 from tests.conftest import AT
 from tests.workers.test_mailer import MailServer
 from tests.workers.world import ADA, Clock, Page, Ticks, World, plan
+from workers.delivery import TAKEN_ALONG_AFTER, Delivery
 from workers.evaluator import Evaluator
 from workers.letters import OutageMails
 from workers.log_reader import LogReader
-from workers.mailer import TAKEN_ALONG_AFTER, Delivery
 from workers.notifier import CONSUMER, Notifier
 from workers.outage_notices import tell_of_outage
 from workers.partitions import PartitionLeases

@@ -31,8 +31,9 @@ from domain.notification import (
 from tests.adapters.test_smtp_mailer import Server, listening
 from tests.conftest import AT
 from tests.workers.world import ADA, Clock, RestlessStop, Ticks, World, plan, until
+from workers.delivery import Delivery
 from workers.letters import OutageMails
-from workers.mailer import CLAIM_LIFETIME, CONCURRENCY, RENEWAL_SECONDS, REST_SECONDS, Delivery, Mailer
+from workers.mailer import CLAIM_LIFETIME, CONCURRENCY, RENEWAL_SECONDS, REST_SECONDS, Mailer
 
 LINKS = HmacLinkTokens([b"a secret of these tests"])
 PUBLIC_URL = "https://vigil.example:8443/app"

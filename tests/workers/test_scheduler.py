@@ -233,6 +233,7 @@ def commands(world: World, clock: Clock) -> MonitorCommands:
             now=clock,
         ),
         active_max=10,
+        total_max=10,
     )
 
 

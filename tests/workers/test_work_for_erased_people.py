@@ -21,9 +21,9 @@ from domain.trigger import TriggerFired
 from domain.user import EmailVerificationRequested, RegistrationRepeated, UserErased
 from tests.conftest import AT
 from tests.workers.world import ADA, Clock, Page, Ticks, World, plan
+from workers.delivery import PERSON_ERASED, Delivery
 from workers.letters import OutageMails
 from workers.log_reader import LogReader
-from workers.mailer import PERSON_ERASED, Delivery
 from workers.notifier import CONSUMER, Notifier
 from workers.partitions import PartitionLeases
 

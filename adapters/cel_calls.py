@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from adapters.cel_tokens import CLOSING, Token, TokenKind, matching_brackets, mistake, tokenise
 from domain.errors import ConditionInvalid
 from domain.fact import FactSpec
-from domain.history import FUNCTIONS, HELD_FOR, TemporalCall, temporal_call
+from domain.temporal_function import FUNCTIONS, HELD_FOR, TemporalCall, temporal_call
 
 CALL_PREFIX, HAS_PREFIX = "__call_", "__has_"
 

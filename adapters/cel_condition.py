@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 from cel_expr_python import cel  # type: ignore[import-untyped]  # its wheel has stubs but no py.typed marker
 
-from adapters.cel_calls import CALL_PREFIX, HAS_PREFIX
+from adapters.cel_calls import CALL_PREFIX, HAS_PREFIX, list_facts
 from adapters.cel_messages import explain, type_in_words
 from adapters.cel_rewriting import FACT_PREFIX, NONZERO, SUMMAND, Literal, StrictCondition, rewrite
 from adapters.cel_tokens import mistake
 from domain.condition import Judgement
 from domain.evaluation import Verdict
 from domain.fact import FactSpec, FactType, FactValue
-from domain.history import TemporalCall, result_type
+from domain.temporal_function import TemporalCall, result_type
 
 PROGRAMS_MAX = 1_024
 """Compiled conditions kept; compiling one again takes about a fifth of a millisecond."""
@@ -72,9 +72,14 @@ class CelConditionLanguage:
         """
         return self._program(condition, tuple(facts)).strict.calls
 
-    def uses_history(self, condition: str, facts: Sequence[FactSpec]) -> bool:
-        """Whether `condition` compares with history; raises like `check`."""
-        return bool(self.check(condition, facts))
+    def check_asked(self, condition: str, facts: Sequence[FactSpec]) -> tuple[TemporalCall, ...]:
+        """As `check`, for a condition that somebody asks for: it also has to refer to a fact, or it would say the same for
+        ever. One that is stored is taken as it is."""
+        strict = self._program(condition, tuple(facts)).strict
+        if not strict.facts:
+            what = "this refers to no fact, so it would say the same for ever"
+            raise mistake(condition, 0, what, f"Refer to a fact; the facts are: {list_facts(facts)}.")
+        return strict.calls
 
     def judge(
         self,

@@ -13,7 +13,7 @@ from domain.errors import ConditionInvalid
 from domain.evaluation import Verdict
 from domain.explaining import Clause
 from domain.fact import FactSpec, FactValue
-from domain.history import HELD_FOR
+from domain.temporal_function import HELD_FOR
 
 VALUE_CHARS_MAX, LIST_ITEMS_MAX = 60, 3
 DEPTH_MAX = 4

@@ -9,7 +9,7 @@ from adapters.cel_rewriting import FACT_PREFIX, MACROS, NONZERO, SUMMAND, Strict
 from adapters.cel_tokens import CONDITION_CHARS_MAX, mistake
 from domain.errors import ConditionInvalid
 from domain.fact import FactSpec
-from domain.history import FUNCTIONS
+from domain.temporal_function import FUNCTIONS
 
 _WORDS_FOR_TYPES = {
     "double": "a number",

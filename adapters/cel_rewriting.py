@@ -14,7 +14,7 @@ import msgspec
 from adapters.cel_calls import CALL_PREFIX, collapse_calls
 from adapters.cel_tokens import Rewritten, Token, TokenKind, matching_brackets, mistake, tokenise
 from domain.fact import FactSpec, FactType
-from domain.history import TemporalCall, result_type
+from domain.temporal_function import TemporalCall, result_type
 
 FACT_PREFIX = "__fact_"
 NONZERO, SUMMAND = "__nonzero", "__summand"

@@ -13,16 +13,12 @@ from jsonpath_rfc9535 import JSONPathError
 from lxml import etree
 from selectolax.lexbor import SelectolaxError
 
+from adapters.bounded_jsonpath import jsonpath_values
+from adapters.bounded_regex import compiled_regex, searchable
 from adapters.document_text import NODES_RENDERED_MAX
 from adapters.fact_conversion import LIST_ITEM_CHARS_MAX, LIST_ITEMS_MAX, TEXT_CHARS_MAX, converted, numbers, plain
 from adapters.fact_quote import quoted
-from adapters.fact_selection import (
-    REGEX_TEXT_CHARS_MAX,
-    SELECTORS,
-    compiled_jsonpath,
-    compiled_regex,
-    compiled_xpath,
-)
+from adapters.fact_selection import SELECTORS, compiled_xpath
 from adapters.feed_reader import FIELDS, element_text, item_keys
 from adapters.named_value import element_value, in_json, in_lines, in_page, in_xml, json_ld, same_name
 from adapters.parsed_document import ParsedDocument, json_value
@@ -128,7 +124,7 @@ class DocumentReader:
             case Select(xpath=str(expression)):
                 return self._by_xpath(expression)
             case Select(jsonpath=str(query)):
-                return _values(node.value for node in compiled_jsonpath(query).finditer(document.json))
+                return _values(jsonpath_values(query, document.json, steps_max=document.json_steps_max))
             case Select(csv=str(column), csv_row=row):
                 return self._by_column(column, kind, first=row == "first")
             case Select(feed=str(field)):
@@ -146,7 +142,7 @@ class DocumentReader:
         if self._parsed.tree is None or not self._parsed.can_afford_xpath(expression):
             return
         found: Any = compiled_xpath(expression)(self._parsed.tree)
-        for one in found[:LIST_ITEMS_MAX] if isinstance(found, list) else [found]:
+        for one in found if isinstance(found, list) else [found]:
             value = element_text(one) if etree.iselement(one) else one
             if isinstance(value, str):
                 yield _Found(value, value)
@@ -249,7 +245,7 @@ def _list(select: Select, found: Iterable[_Found], *, empty_feed: bool) -> _Read
 def _narrowed(regex: Any, found: Iterable[_Found], *, every: bool = False) -> Iterator[_Found]:  # noqa: ANN401  # untyped
     """What the regex takes from each text: its first match, or `every` match."""
     for one in found:
-        matches = regex.finditer(plain(one.value)[:REGEX_TEXT_CHARS_MAX])
+        matches = regex.finditer(searchable(regex, plain(one.value)))
         for match in matches if every else islice(matches, 1):
             text = match[1] if regex.groups else match[0]
             if text:
@@ -260,7 +256,7 @@ def _whether_matching(regex: Any, found: Iterable[_Found]) -> _Read | None:  # n
     looked_at: _Found | None = None
     for one in found:
         looked_at = looked_at or one
-        match = regex.search(plain(one.value)[:REGEX_TEXT_CHARS_MAX])
+        match = regex.search(searchable(regex, plain(one.value)))
         if match is not None:
             return _Read(True, match[0])  # noqa: FBT003  the value
     return None if looked_at is None else _Read(False, looked_at.words)  # noqa: FBT003  the value

@@ -61,7 +61,7 @@ def rendered(element: LexborNode, *, nodes_max: int = NODES_RENDERED_MAX) -> str
         if node.tag in _BLOCKS or (before is not None and before.tag in _BLOCKS):
             pieces.append("\n")
         if node.tag == "-text" and (node.parent is None or node.parent.tag not in {"script", "style"}):
-            pieces.append(re.sub(r"\s+", " ", node.text_content or ""))
+            pieces.append((node.text_content or "").replace("\n", " "))
     lines = (" ".join(line.split()) for line in "".join(pieces).split("\n"))
     return "\n".join(line for line in lines if line)
 

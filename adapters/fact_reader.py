@@ -14,6 +14,8 @@ from domain.fact import Fact, FactSpec, FactValue
 from domain.source import Source
 
 READING = (
+    "bounded_jsonpath",
+    "bounded_regex",
     "document_reader",
     "document_text",
     "fact_conversion",

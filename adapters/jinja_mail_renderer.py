@@ -24,7 +24,8 @@ from domain.mail import (
     single_line,
 )
 from domain.monitor import State
-from domain.plan import NAME_CHARS_MAX, PROMPT_CHARS_MAX
+from domain.name import NAME_CHARS_MAX
+from domain.plan import PROMPT_CHARS_MAX
 
 HTML_BYTES_MAX = 100_000
 """Gmail cuts a message off at about 102 KB."""

@@ -5,7 +5,8 @@ references stay inside it and never come back to themselves, unfolded it is smal
 check costs at most, is bounded too.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -14,6 +15,7 @@ import jsonschema_rs
 import msgspec
 
 from commands.http.form import ErrorDetail
+from commands.signals import SchemaMistake
 from domain.errors import InvalidInput
 
 SUBSCHEMAS_MAX = 1_000
@@ -24,6 +26,7 @@ STEPS_MAX = 500_000
 TOLD_STEPS_MAX = 20_000
 """Each alternative that a value is not (`anyOf`) is a mistake of its own: 900,000 were measured at 19 s and 1.5 GB."""
 _STEP_CHARS = 16
+_WHOLE = re.compile(r"\+?[0-9]{1,20}")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES = "array, boolean, integer, null, number, object, string"
 _NOT_TAKEN = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$vocabulary")
@@ -51,16 +54,16 @@ class JsonSchemas:
         except (RecursionError, ValueError):  # jsonschema_rs goes 255 levels deep
             raise InvalidInput("a schema is nested less deeply", field="schema") from None
 
-    def mistakes(self, schema: str, body: Any) -> list[ErrorDetail]:  # noqa: ANN401  any JSON value
+    def mistakes(self, schema: str, body: Any) -> list[SchemaMistake]:  # noqa: ANN401  any JSON value
         """What keeps a JSON value from being what a schema asks for, the first 20: where (a path as `readings[0].celsius`,
         None for the whole), the keyword that refuses it, and why; of a large one only that there are some."""
-        validator, objects = _compiled(schema)
+        validator, objects, declared = _compiled(schema)
         steps = objects * _size(body)
         if steps > STEPS_MAX:
             message = (
                 f"this is too much to be checked: {objects} objects of the schema times its size; send less at once"
             )
-            return [ErrorDetail(field=None, issue="size", message=message)]
+            return [_of_the_whole("size", message)]
         try:
             if validator.is_valid(body):
                 return []
@@ -68,23 +71,35 @@ class JsonSchemas:
                 message = (
                     "this is not what the schema asks for, and too large to say where; send less at once to see it"
                 )
-                return [ErrorDetail(field=None, issue="schema", message=message)]
-            return [
-                ErrorDetail(field=_place(error), issue=error.kind.name, message=error.message)
-                for error in islice(validator.iter_errors(body), MISTAKES_TOLD_MAX)
-            ]
+                return [_of_the_whole("schema", message)]
+            return [_mistake(error, body, declared) for error in islice(validator.iter_errors(body), MISTAKES_TOLD_MAX)]
         except (RecursionError, ValueError):  # as above
-            return [ErrorDetail(field=None, issue="depth", message="the body is nested too deeply")]
+            return [_of_the_whole("depth", "the body is nested too deeply")]
 
 
 @lru_cache(maxsize=128)
-def _compiled(schema: str) -> tuple[jsonschema_rs.Draft202012Validator, int]:
-    """A compiled schema, for which nothing is retrieved and formats count, and how many objects it has unfolded."""
+def _compiled(schema: str) -> tuple[jsonschema_rs.Draft202012Validator, int, frozenset[str]]:
+    """A compiled schema, for which nothing is retrieved and formats count, how many objects it has unfolded, and the names
+    of properties that it declares."""
     document = msgspec.json.decode(schema)
     validator = jsonschema_rs.Draft202012Validator(
         document, offline=True, validate_formats=True, pattern_options=_PATTERNS
     )
-    return validator, sum(1 for _ in _unfolded(document, document, "schema", ()))
+    return validator, sum(1 for _ in _unfolded(document, document, "schema", ())), frozenset(_declared(document))
+
+
+def _declared(document: Any) -> Iterator[str]:  # noqa: ANN401  JSON
+    """The names in `properties` and `required`, wherever they stand."""
+    found = [document]
+    while found:
+        node = found.pop()
+        if isinstance(node, list):
+            found.extend(node)
+        elif isinstance(node, dict):
+            found.extend(node.values())
+            for names in (node.get("properties"), node.get("required")):
+                if isinstance(names, dict | list):
+                    yield from (name for name in names if isinstance(name, str))
 
 
 def _size(body: Any) -> int:  # noqa: ANN401  any JSON value
@@ -152,14 +167,42 @@ def _said_of_schema(error: jsonschema_rs.ValidationError) -> str:
             return error.message
 
 
-def _place(error: jsonschema_rs.ValidationError) -> str | None:
-    """Where it is: of what is missing, where it would be."""
+def _of_the_whole(issue: str, message: str) -> SchemaMistake:
+    return SchemaMistake(ErrorDetail(field=None, issue=issue, message=message))
+
+
+def _mistake(error: jsonschema_rs.ValidationError, body: Any, declared: frozenset[str]) -> SchemaMistake:  # noqa: ANN401  JSON
+    """What is wrong and where: of what is missing, where it would be."""
+    steps = list(_steps(error.instance_path, body))
     match error.kind:
         case jsonschema_rs.ValidationErrorKind.Required(property=missing):
-            steps = [*error.instance_path, missing]
+            steps.append(missing)
         case _:
-            steps = error.instance_path
-    return _path(steps).removeprefix(".") or None
+            pass
+    detail = ErrorDetail(field=_path(steps).removeprefix(".") or None, issue=error.kind.name, message=error.message)
+    return SchemaMistake(detail, "".join(f"/{_known(step, declared)}" for step in steps))
+
+
+def _steps(path: Sequence[str | int], body: Any) -> Iterator[str | int]:  # noqa: ANN401  JSON
+    """The path with numbers for places in lists alone. The library takes names for places that are whole numbers (`7`,
+    `+49151`), and leaves out those that are empty: what comes after one counts as a name too."""
+    for step in path:
+        if isinstance(body, list) and isinstance(step, int) and step < len(body):
+            yield step
+            body = body[step]
+            continue
+        names = body if isinstance(body, dict) else {}
+        alike = (name for name in names if _WHOLE.fullmatch(name) and int(name) == step)
+        name = step if isinstance(step, str) else next(alike, str(step))
+        yield name
+        body = names.get(name)
+
+
+def _known(step: str | int, declared: frozenset[str]) -> str:
+    """A step of a JSON pointer, as RFC 6901 writes it. A name that only the signal has may be anybody's address."""
+    if isinstance(step, int):
+        return str(step)
+    return step.replace("~", "~0").replace("/", "~1") if step in declared else "*"
 
 
 def _path(steps: list[str | int]) -> str:

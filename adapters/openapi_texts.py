@@ -3,6 +3,9 @@ that no words are left over for one that is gone."""
 
 from collections.abc import Mapping
 
+from adapters.openapi_evaluation_texts import EVALUATION_FIELDS
+from adapters.openapi_monitor_texts import MONITOR_FIELDS
+
 TAGS: Mapping[str, str] = {
     "Identity": "Accounts and sessions.",
     "Monitors": "What is watched, and what was seen. A monitor belongs to the person who created it.",
@@ -31,41 +34,15 @@ EVERY_SCHEMA: Mapping[str, str] = {
 }
 """Fields that mean the same wherever nothing else is said."""
 
-_PLAN = {
-    "sources": "Where to look, 1 to 10 places.",
-    "schedule": "How often to look. Left out: as the prompt says, else every five minutes.",
-    "condition": "When it counts, in the Common Expression Language over the facts' names: `price < 50.0`. Left out: taken"
-    " from the prompt.",
-    "facts": "What to read from the sources, 1 to 20 values. Left out: taken from the prompt.",
-    "confirmations": "How many verdicts in a row it takes to switch the state, 1 to 10.",
-    "min_confidence": "A fact less certain than this (0 to 1) makes the verdict inconclusive, which changes nothing.",
-    "fires": "Whether a met condition counts when it starts to hold, or each time it is met. Left out: each time, where the"
-    " condition uses `changed`, `added`, `removed` or `last_notified`.",
-    "reset_condition": "While the monitor is active it stays so until this is met, over the same facts: `price > 60.0`. Left"
-    " out: until `condition` is no longer met.",
-}
-_MONITOR = {
-    "prompt": "What to watch for, in plain words, 3 to 2,000 characters.",
-    "name": "Up to 120 characters, unique among your monitors. Left out: made from the prompt.",
-    **_PLAN,
-}
-_FACT = {
-    "name": "How the condition calls it.",
-    "type": "What kind of value it is.",
-    "value": "What was read.",
-    "unit": "What a number counts.",
-    "confidence": "How certain it is, 0 to 1; a selector is always certain.",
-    "quote": "The words in the source it was read from.",
-    "source_url": "Where it was read.",
-    "evidence_hash": "The SHA-256 of what was read, in hex.",
-    "observed_at": "When it was read.",
-}
 _SIGNAL_SOURCE = {
     "name": "What you call it, up to 120 characters.",
     "schema": "The JSON Schema (draft 2020-12, up to 16 KiB) that signals must follow; null takes any JSON.",
     "silent_after": "After how long without a signal it counts as silent, an ISO 8601 duration: `P3D`.",
 }
-_SIGNAL_URL = "The path that signals are sent to."
+_SIGNAL_URL = (
+    "Where signals are sent to: an absolute address where the operator has set VIGIL_PUBLIC_URL, else the path alone on the"
+    " host that you reach Vigil at."
+)
 _SECRET = "What signals are signed with, `whsec_...`; shown this once."  # noqa: S105  a description
 _CREDENTIALS = {"email": "The e-mail address.", "password": "8 to 256 characters; a few words are best."}
 
@@ -88,26 +65,8 @@ PARAMETERS: Mapping[str, str] = {
 """Parameters that mean the same wherever the route says nothing else."""
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
-    "MonitorBody": _MONITOR,
-    "MonitorPatch": {
-        **{name: text.partition(" Left out:")[0] for name, text in _MONITOR.items()},
-        "condition": "When it counts, in the Common Expression Language over the facts' names: `price < 50.0`.",
-    },
-    "Schedule": {
-        "every": "An interval as an ISO 8601 duration: `PT5M`.",
-        "cron": "A cron line of five fields: `0 8 * * 1-5`.",
-        "timezone": "The IANA time zone of the cron line, UTC when left out.",
-    },
-    "HttpSource": {
-        "type": "A page, a JSON document or a CSV file.",
-        "url": "An http or https address.",
-        "select": "Where facts without a `select` of their own stand.",
-        "headers": "Headers to send along.",
-        "render": "Read a page as it is after its scripts ran in a browser, which the extra `browser` brings.",
-    },
-    "FeedSource": {"type": "An RSS or Atom feed.", "url": "An http or https address."},
-    "SearchSource": {"type": "A search of the web; needs a search provider.", "query": "What to search for."},
-    "SignalSource": {"type": "What others send.", "id": "A signal source of yours."},
+    **MONITOR_FIELDS,
+    **EVALUATION_FIELDS,
     "SignalSourceBody": _SIGNAL_SOURCE,
     "SignalSourcePatch": _SIGNAL_SOURCE,
     "SignalSourceDetails": {
@@ -119,7 +78,8 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "received": "How many signals came.",
         "refused": "How many were refused although their signature was good.",
         "last_refused_at": "When that was, the last time.",
-        "last_refusal": "Why, the last time: the field and what is wrong with it.",
+        "last_refusal": "Why, the last time: what was wrong, and where as a JSON pointer, in which `*` stands for each name that"
+        " your schema does not declare.",
         "older_secret_valid_until": "Until when the secret before the present one is good; null when it is not.",
     },
     "NewSignalSource": {**_SIGNAL_SOURCE, "url": _SIGNAL_URL, "secret": _SECRET},
@@ -136,26 +96,6 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "sent_at": "When, by its sender's clock.",
         "received_at": "When it came.",
         "evaluations": "The evaluations it asked for.",
-    },
-    "FactSpec": {
-        "name": "How the condition calls it: letters, digits and underscores.",
-        "type": "What kind of value it is.",
-        "unit": "What a number counts, such as `EUR`.",
-        "description": "What it means, for readers and for an AI that has to find it.",
-        "select": "Where it stands in the source.",
-    },
-    "Select": {
-        "css": "A CSS selector.",
-        "xpath": "An XPath expression.",
-        "jsonpath": "A JSONPath (RFC 9535).",
-        "csv": "A column of a CSV file.",
-        "csv_row": "Which row of it, `first` or `last`.",
-        "feed": "A field of a feed's items: `title`, `link`, `summary`, `id`, `published` or `author`.",
-        "product": "What a shop's page says of its product: `price`, `currency`, `availability`, `name`, `brand`, `condition`,"
-        " `sku`, `gtin`, `rating` or `reviews`.",
-        "text": "`main`: a page's text without menus and margins.",
-        "named": "A name to find the value by, whatever the source is.",
-        "regex": "Narrows what was found to its first group, or to the whole match.",
     },
     "ActionBody": {
         "name": "Up to 120 characters.",
@@ -189,196 +129,6 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "Registered": {"email": "The address as you sent it.", "verification": "`sent`: look into the mailbox."},
     "Verified": {"verified": "True."},
     "Accepted": {"id": "The id of what was set in motion."},
-    "Monitor": {
-        "name": "Unique among your monitors.",
-        "prompt": "What the person wrote.",
-        "kind": "Whether the condition looks at the present only or compares it with history.",
-        "status": "`active`, `failing` (its sources cannot be read), `paused` or `archived`.",
-        "state": "Whether the condition holds: `unknown` until the first verdict.",
-        "facts": "What is read from the sources.",
-        "condition": "When it counts, in the Common Expression Language.",
-        "sources": "Where it looks.",
-        "schedule": "How often it looks.",
-        "confirmations": _PLAN["confirmations"],
-        "min_confidence": _PLAN["min_confidence"],
-        "fires": "Whether a met condition counts when it starts to hold, or each time.",
-        "reset_condition": "What ends the active state; null: that `condition` is no longer met.",
-        "explanation": "What is watched and when it fires, in plain words.",
-        "last_evaluated_at": "When it last looked.",
-        "next_due_at": "When it looks next; null while it is paused.",
-        "failing": "While the status is failing: since when the sources cannot be read, and why.",
-    },
-    "ForkBody": {
-        **{name: text.partition(" Left out:")[0] for name, text in _MONITOR.items()},
-        "name": "Up to 120 characters, unique among your monitors. Left out: the old one's with a number.",
-    },
-    "RestoreBody": {"name": "Another name, where the old one was taken meanwhile. Left out: the old one."},
-    "Plan": {
-        "kind": "Whether the condition looks at the present only or compares it with history.",
-        **{name: text.partition(" Left out:")[0] for name, text in _PLAN.items()},
-        "explanation": "What is watched and when it fires, in plain words.",
-    },
-    "Validation": {
-        "valid": "Whether it could be stored.",
-        "name": "What the monitor would be called; null when something is wrong.",
-        "plan": "What it would be compiled into; null when something is wrong.",
-        "resets_state": "Whether it asks another question than the present monitor, so that its state is unknown again.",
-        "details": "Everything that is wrong, each with its field.",
-    },
-    "Preview": {
-        "name": "What the monitor would be called.",
-        "plan": "What it would be compiled into.",
-        "evaluation": "What its first evaluation would be.",
-    },
-    "Trial": {
-        "id": "Null, for it is not kept.",
-        "monitor_id": "Null, for there is no monitor.",
-        "status": "`failed` means that nothing could be judged; `error` says why.",
-        "verdict": "What the condition said.",
-        "state_before": "`unknown`.",
-        "state_after": "The state the monitor would be in.",
-        "changed": "Whether that is another one.",
-        "facts": "What was read.",
-        "condition": "What was judged.",
-        "reason": "Why the verdict is inconclusive, or not met for want of history.",
-        "evidence": "Where it looked.",
-        "error": "Why it failed.",
-        "duration_ms": "How long it took, in milliseconds.",
-        "started_at": "When it began.",
-        "completed_at": "When it was done.",
-    },
-    "TrialEvidence": {
-        "url": "The address, after redirects.",
-        "outcome": "`ok`, or what went wrong.",
-        "status": "The HTTP status; null where no answer came.",
-        "content_type": "What the source calls its content.",
-        "bytes": "How much it is, decompressed.",
-        "hash": "The SHA-256 of the content, in hex.",
-        "message": "What went wrong, in a sentence.",
-        "fetched_at": "When it was read.",
-    },
-    "Explanation": {
-        "summary": "What came of it and by which rule, in a sentence.",
-        "told": "Who was told, or why nobody was, in a sentence.",
-        "rule": "What decided about the state.",
-        "asked": "Which condition counted: of an active monitor the `reset_condition`, where it has one. Null where none was"
-        " judged.",
-        "condition": "What was asked, part by part. Null where none was judged, or it is not understood any more.",
-        "confirmations": "The row of verdicts.",
-        "previous": "The last evaluation before it that came to a verdict; null for the first.",
-        "triggers": "What the monitor's triggers did about it.",
-        "versions": "With what it was judged.",
-    },
-    "Clause": {
-        "text": "As it was written.",
-        "with_values": "The same with the values put in.",
-        "result": "What it said; null where that cannot be told.",
-        "joined_by": "What joins its own parts; null where it has none.",
-        "clauses": "Its own parts.",
-    },
-    "Confirmation": {
-        "in_a_row": "How many verdicts of this kind stood in a row; null where it failed.",
-        "needed": "How many a switch takes; null where the plan is another one by now.",
-    },
-    "Previous": {
-        "evaluation_id": "The evaluation.",
-        "verdict": "What it said.",
-        "streak": "How many of its kind stood in a row.",
-        "state_after": "The state after it.",
-        "completed_at": "When it was done.",
-    },
-    "Telling": {
-        "trigger_id": "The trigger.",
-        "name": "What you call it.",
-        "outcome": "Whether it fired, or was suppressed.",
-        "reason": "Why it was suppressed.",
-    },
-    "Versions": {
-        "plan_revision": "Which version of the monitor's plan, from 1.",
-        "provider": "Who read the facts.",
-        "model": "With which model; null without one.",
-    },
-    "BacktestBody": {
-        **{
-            name: f"{text.partition(' Left out:')[0]} Left out: as it is."
-            for name, text in _PLAN.items()
-            if name not in {"sources", "schedule"}
-        },
-        "prompt": "Other words, which are compiled where no facts and condition are given. Left out: as they are.",
-        "from": "Evaluations that began from then on. Left out: from the first.",
-        "to": "Evaluations that began before then. Left out: to the last.",
-        "over": "What is judged. Left out: the facts that were read then where these are the same, else the evidence.",
-    },
-    "Backtest": {
-        "plan": "What was tried.",
-        "over": "What was judged.",
-        "from": "Where the period begins.",
-        "to": "Where it ends.",
-        "summary": "The evaluations counted.",
-        "firings": "The evaluations about which somebody would have been told, or was.",
-        "evaluations": "Every evaluation of the period, in the order they were made.",
-    },
-    "BacktestSummary": {
-        "evaluations": "All of the period.",
-        "judged": "Those that were judged again.",
-        "failed": "Those that failed then.",
-        "not_repeatable": "Those whose evidence can no longer be read.",
-        "would_have_fired": "Those about which a trigger would have fired.",
-        "did_fire": "Those about which one did.",
-        "added": "Those that would have fired and did not.",
-        "missed": "Those that fired and would not have.",
-    },
-    "BacktestFiring": {
-        "evaluation_id": "The evaluation it is about.",
-        "at": "When that began.",
-        "change": "`added`: only now; `missed`: only then; `same`: both.",
-    },
-    "BacktestEvaluation": {
-        "evaluation_id": "The evaluation.",
-        "at": "When it began.",
-        "verdict": "What would have been said; null where nothing was to be judged.",
-        "state_after": "The state the monitor would have been in after it.",
-        "reason": "Why the verdict is inconclusive, or not met for want of history.",
-        "would_fire": "Whether a trigger would have fired about it.",
-        "did_fire": "Whether one did.",
-        "happened": "What it came to in earnest.",
-        "not_repeatable": "Why what it saw cannot be read again.",
-    },
-    "Happened": {
-        "verdict": "What was said; null where it failed.",
-        "state_after": "The state after it; null where it failed.",
-        "error_code": "Why it failed.",
-    },
-    "ImportBody": {
-        "format": "What is sent.",
-        "urls": "With `urls`: the addresses, in a list or in a text with one in each line. Lines that begin with # are"
-        " passed over.",
-        "monitors": "With `vigil`: up to 1,000 monitors, each as `POST /api/v1/monitors` takes it, and `paused`.",
-        "schedule": "How often to look where an entry does not say it.",
-        "paused": "Whether they are paused, where an entry does not say it.",
-        "exported_at": "Stands in an export, and means nothing here.",
-    },
-    "Import": {
-        "created": "How many monitors were created.",
-        "refused": "How many entries were not.",
-        "warnings": "What all entries shared and none of the monitors has.",
-        "entries": "Each entry, in the order they were sent in.",
-    },
-    "Imported": {
-        "entry": "Where it stood: `urls[0]`, `monitors[0]`, `watching.<id>`.",
-        "id": "The new monitor; null when it was refused.",
-        "name": "What it is called.",
-        "paused": "Whether it waits to be resumed.",
-        "code": "Why it was refused, as an error code.",
-        "details": "Everything that is wrong with it.",
-        "warnings": "What could not be taken over.",
-    },
-    "Failing": {
-        "since": "When the first look of the row began.",
-        "failures": "How many looks in a row had failed when it was noticed.",
-        "code": "What was wrong, `SOURCE_...`.",
-        "message": "The same in words.",
-    },
     "Action": {
         "name": "What you call it.",
         "type": "`email`.",
@@ -392,49 +142,6 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "cooldown": "The least time between two firings, an ISO 8601 duration; null for none.",
         "enabled": "Whether it fires.",
         "snoozed_until": "Not before then.",
-    },
-    "Evaluation": {
-        "explanation": "Why it came to what it did; null in lists.",
-        "status": "`failed` means that nothing could be judged; `error` says why.",
-        "verdict": "What the condition said; an inconclusive verdict changes nothing.",
-        "state_before": "The monitor's state before it.",
-        "state_after": "The monitor's state after it.",
-        "changed": "Whether the state changed.",
-        "facts": "What was read.",
-        "condition": "What was judged.",
-        "reason": "Why the verdict is inconclusive, or not met for want of history.",
-        "evidence": "Where it looked.",
-        "provider": "Who read the facts.",
-        "model": "With which model.",
-        "cost_micros": "What it cost, in millionths of the currency.",
-        "duration_ms": "How long it took, in milliseconds.",
-        "error": "Why it failed.",
-        "due_at": "Its slot in the schedule, or when it was asked for.",
-        "started_at": "When it began.",
-        "completed_at": "When it was done.",
-    },
-    "EvaluationError": {"code": "A stable word.", "message": "What happened, and what would help."},
-    "Fact": _FACT,
-    "FactPoint": _FACT,
-    "FactBucket": {
-        "start": "Where the span of time begins.",
-        "count": "How many values were read in it.",
-        "min": "The least.",
-        "max": "The greatest.",
-        "avg": "The mean.",
-        "first": "The first.",
-        "last": "The last.",
-    },
-    "Condition": {
-        "expression": "The condition as it was then.",
-        "inputs": "Every value it used: facts by name, calls such as `changed(price)` by their text.",
-        "result": "What it said; null for inconclusive.",
-    },
-    "Evidence": {
-        "url": "The address.",
-        "outcome": "`ok`, `not_modified`, or what went wrong.",
-        "hash": "The SHA-256 of the content, in hex.",
-        "fetched_at": "When it was read.",
     },
     "Change": {"from": "The state before.", "to": "The state after."},
     "Firing": {

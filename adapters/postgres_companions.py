@@ -168,7 +168,7 @@ async def _reserve(connection: Connection, reserve: Reserve) -> None:
         return
     row = await (await connection.execute(_COUNT_PLACES, (reserve.scope,))).fetchone()
     if row is None or row[0] > reserve.places_max:
-        raise QuotaExceeded
+        raise QuotaExceeded(reserve.scope)
 
 
 async def _close_evaluation(connection: Connection, close: CloseEvaluation) -> None:

@@ -34,6 +34,8 @@ update command_receipt set answer = jsonb_set(answer, '{data}', %s)
 where owner_id = %s and command_id = %s and answer->'data' = 'null'
 """
 
+_RESERVED = "select value from reservation where scope = %s and value = any (%s)"
+
 _FIND_WAITING = "select evaluation_id from evaluation_request where monitor_id = %s and enqueued_at is null"
 
 _EVENT_AT = "select event_id from event where stream_id = %s and version = %s"
@@ -183,6 +185,13 @@ class PostgresEventStore:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_COMPLETE_RECEIPT, (Jsonb(answer), owner_id, command_id))
         return cursor.rowcount == 1
+
+    async def reserved(self, scope: str, values: Sequence[str]) -> frozenset[str]:
+        """Which of these values are held within `scope`."""
+        stored = {await self._people.blind(scope, value): value for value in values}
+        async with self._pool.connection() as connection:
+            rows = await (await connection.execute(_RESERVED, (scope, list(stored)))).fetchall()
+        return frozenset(stored[blinded] for (blinded,) in rows)
 
     async def find_waiting_request(self, monitor_id: UUID) -> UUID | None:
         """The evaluation of this monitor that was asked for and not begun, if any."""

@@ -42,6 +42,10 @@ select (select count(*) from (select from schedule where active and ready_at <= 
        )), 0)::float,
        (select count(*) from schedule where enqueued_at is not null),
        (select count(*) from evaluation_request),
+       greatest(coalesce(extract(epoch from now() - least(
+           (select min(due_at) from schedule where active and enqueued_at is not null),
+           (select min(requested_at) from evaluation_request where enqueued_at > '-infinity')
+       )), 0), 0)::float,
        (select count(*) from dead_job)
 """
 _HEARTBEATS = """
@@ -51,13 +55,14 @@ select worker, extract(epoch from clock_timestamp() - max(beat_at))::float from 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How evaluations stand: slots that are ready and not handed out (up to 10,000) and how long the first has waited, slots
-    that are handed out, evaluations asked for and not done, those that were given up; and how long ago any worker of a
-    kind last said that it is at work, in seconds."""
+    that are handed out, evaluations asked for and not done, how late the oldest is that is handed out (slot or asked for),
+    those that were given up; and how long ago any worker of a kind last said that it is at work, in seconds."""
 
     ready: int
     slip_seconds: float
     handed_out: int
     asked: int
+    late_seconds: float
     dead: int
     heartbeat_ages: dict[str, float]
 
@@ -99,12 +104,13 @@ async def engine_status(pool: Pool) -> EngineStatus:
     async with pool.connection() as connection:
         counts = await (await connection.execute(_ENGINE)).fetchone()
         beats = await (await connection.execute(_HEARTBEATS)).fetchall()
-    ready, slip_seconds, handed_out, asked, dead = counts or (0, 0.0, 0, 0, 0)
+    ready, slip_seconds, handed_out, asked, late_seconds, dead = counts or (0, 0.0, 0, 0, 0.0, 0)
     return EngineStatus(
         ready=ready,
         slip_seconds=slip_seconds,
         handed_out=handed_out,
         asked=asked,
+        late_seconds=late_seconds,
         dead=dead,
         heartbeat_ages=dict(beats),
     )

@@ -26,6 +26,7 @@ from commands.identity_http import AccountWrites, IdentityWrites
 from commands.monitor_copies_http import MonitorCopiesWrites
 from commands.monitor_trials_http import MonitorTrials
 from commands.monitors_http import MonitorWrites
+from commands.signal_shapes import SignalAddresses
 from commands.signals_http import SignalIntake, SignalSourceWrites
 from commands.triggers_http import TriggerWrites
 from read_api.actions import ActionReads, ActionViews
@@ -60,6 +61,7 @@ class Application(Litestar):
 def make_application(parts: Parts) -> Application:
     """The application over these parts."""
     identity = parts.identity()
+    signal_addresses = SignalAddresses(parts.settings.public_url)
     provided = {
         "identity": identity,
         "monitors": parts.monitors(),
@@ -69,7 +71,8 @@ def make_application(parts: Parts) -> Application:
         "triggers": parts.triggers(),
         "signal_sources": parts.signal_sources(),
         "signal_receiver": parts.signal_receiver(),
-        "signal_source_views": SignalSourceViews(parts.pool),
+        "signal_addresses": signal_addresses,
+        "signal_source_views": SignalSourceViews(parts.pool, signal_addresses),
         "projected": ProjectionWait(parts.pool),
         "monitor_views": MonitorViews(parts.pool),
         "live_monitors": parts.live_monitors,

@@ -1,5 +1,6 @@
 """The composition of the workers: each with the adapters it needs."""
 
+import asyncio
 import time
 from datetime import timedelta
 
@@ -17,16 +18,17 @@ from adapters.postgres_signed_heads import PostgresSignedHeads
 from adapters.prometheus_metrics import (
     CountedReadTables,
 )
-from bootstrap.process_adapters import ProcessAdapters, utc_now
+from bootstrap.process_adapters import ProcessAdapters, program_version, utc_now
 from commands.judging import Judge
 from commands.looking import Looker
 from projections.core import CORE
+from workers.delivery import Delivery
 from workers.evaluation_queue import PLACES, EvaluationLanes, EvaluationQueue
 from workers.evaluator import Evaluator
 from workers.guard import Guard
 from workers.known_monitors import KnownMonitors
 from workers.letters import OutageMails
-from workers.mailer import Delivery, Mailer
+from workers.mailer import Mailer
 from workers.notary import Notary
 from workers.notifier import CONSUMER as NOTIFIER
 from workers.notifier import Notifier
@@ -81,8 +83,9 @@ class MovingParts(ProcessAdapters):
             judge=Judge(self.conditions, history),
             now=utc_now,
             failing_after=self.settings.failing_after,
+            program=program_version(),
         )
-        unfinished = PostgresSchedule(self.pool)
+        unfinished, suspect = PostgresSchedule(self.pool), asyncio.Lock()
         return EvaluationLanes(
             [
                 EvaluationQueue(
@@ -93,6 +96,7 @@ class MovingParts(ProcessAdapters):
                     now=utc_now,
                     monotonic=time.monotonic,
                     is_outage=is_outage,
+                    suspect=suspect,
                 )
                 for lane, places in PLACES.items()
             ]

@@ -61,10 +61,15 @@ def new_id() -> UUID:
     return uuid7()
 
 
+def program_version() -> str:
+    """Which version of Vigil this is."""
+    return version("vigil")
+
+
 def user_agent(public_url: str | None) -> str:
     """Who reads, which version, why, and where the operator is found (RFC 9110, section 10.1.5)."""
     contact = f"+{public_url}; " if public_url and re.fullmatch(r"[!-~]{1,200}", public_url) else ""
-    return f"Vigil/{version('vigil')} ({contact}{PURPOSE})"
+    return f"Vigil/{program_version()} ({contact}{PURPOSE})"
 
 
 @dataclass(frozen=True, slots=True)

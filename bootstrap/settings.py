@@ -75,7 +75,9 @@ class Settings(BaseSettings):
         description="Bearer token that Prometheus sends to /metrics. Unset: open while the API listens on loopback only.",
     )
     public_url: str | None = Field(
-        None, description="Address people reach Vigil at, for links in mails. Unset: the address the API listens on."
+        None,
+        description="Address people reach Vigil at, for links in mails and for where signals are sent to. Unset: the address"
+        " the API listens on, and of signals the path alone.",
     )
     inbox_port: int = Field(8025, ge=0, le=65535, description="Port of the page that shows caught mail.")
     smtp_url: str | None = Field(
@@ -120,6 +122,11 @@ class Settings(BaseSettings):
         description="Looks in a row that fail before a monitor is failing and its owner told.",
     )
     monitor_limit: int = Field(100, ge=1, description="Most active monitors a person may have.")
+    monitor_total: int = Field(
+        10_000,
+        ge=1,
+        description="Most monitors a person may have, paused ones included; deleted ones are not counted.",
+    )
     secret_key: str | None = Field(
         None,
         min_length=32,

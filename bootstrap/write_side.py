@@ -51,6 +51,7 @@ class WriteSide(ProcessAdapters):
                 now=utc_now,
             ),
             active_max=self.settings.monitor_limit,
+            total_max=self.settings.monitor_total,
         )
 
     def previews(self) -> Previewing:

@@ -80,7 +80,7 @@ async def examine() -> AsyncGenerator[Finding, None]:
     )
     yield await _redis(redis_url) if redis_url else _not_running("Redis", "VIGIL_REDIS_URL", settings)
     if database_url:
-        async with aclosing(examine_store(database_url, settings)) as found:
+        async with aclosing(examine_store(database_url, settings, redis_url=redis_url)) as found:
             async for finding in found:
                 yield finding
     else:

@@ -18,6 +18,7 @@ from bootstrap.parts import utc_now
 from bootstrap.running import CURE_OF_ROLE
 from bootstrap.settings import Settings
 from cli.connection import CONNECT_SECONDS
+from cli.doctor_engine import examine_engine
 from cli.findings import Finding, failed, graded, ok, warning
 from domain.log_state import REPAIR, RESTORED
 from projections.core import CORE
@@ -29,8 +30,8 @@ POSTGRES_MIN = 13
 """The type xid8 and the functions around it are new in PostgreSQL 13."""
 
 
-async def examine_store(url: str, settings: Settings) -> AsyncGenerator[Finding, None]:
-    """PostgreSQL, its clock, its tables, and how far their readers are."""
+async def examine_store(url: str, settings: Settings, *, redis_url: str | None) -> AsyncGenerator[Finding, None]:
+    """PostgreSQL, its clock, its tables, how far their readers are, and how evaluations stand."""
     try:
         connection = await psycopg.AsyncConnection.connect(url, connect_timeout=CONNECT_SECONDS, autocommit=True)
     except psycopg.OperationalError as error:
@@ -56,6 +57,8 @@ async def examine_store(url: str, settings: Settings) -> AsyncGenerator[Finding,
     async with aclosing(_consumers(url)) as found:
         async for finding in found:
             yield finding
+    for finding in await examine_engine(url, redis_url, settings):
+        yield finding
 
 
 async def _wrapping(url: str, settings: Settings) -> Finding:

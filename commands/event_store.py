@@ -191,6 +191,10 @@ class PersonErased(Exception):
 class QuotaExceeded(Exception):
     """The scope holds as many values as it may."""
 
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        super().__init__(scope)
+
 
 class AlreadyAnswered(Exception):
     """A command with this idempotency key was carried out before."""
@@ -250,6 +254,10 @@ class EventStore(Protocol):
 
     async def is_erased(self, owner_id: UUID) -> bool:
         """Whether this person was erased."""
+        ...
+
+    async def reserved(self, scope: str, values: Sequence[str]) -> frozenset[str]:
+        """Which of these values are held within `scope`."""
         ...
 
     async def find_waiting_request(self, monitor_id: UUID) -> UUID | None:

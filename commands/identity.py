@@ -26,6 +26,7 @@ from commands.streams import Aggregate, Loaded, load
 from domain import user
 from domain.errors import InvalidInput, NotFound, RuleViolation
 from domain.event import Event, Metadata, NewEvents
+from domain.name import check_name
 from domain.schedule import timezones
 from domain.user import User
 
@@ -35,7 +36,7 @@ EMAIL_SCOPE = "user-email"
 TOKEN_TYPE = "Bearer"  # noqa: S105  a scheme, no secret
 PASSWORD_CHARS_MIN, PASSWORD_CHARS_MAX = 8, 256
 """ASVS 6.2.1 asks for at least 8 and advises 15; 6.2.9 for at least 64 allowed. The upper bound limits hashing work."""
-NAME_CHARS_MAX = 200
+PERSON_NAME_CHARS_MAX = 200
 NOBODY = UUID(int=0)
 """Stands in for the person behind an unknown address, so that the same is looked up for it. No id of ours is nil."""
 
@@ -255,8 +256,7 @@ def check_password(password: str, *, email: str) -> None:
 
 
 def _check_profile(name: str, timezone: str) -> None:
-    if not 1 <= len(name.strip()) <= NAME_CHARS_MAX or not name.isprintable():
-        raise InvalidInput(f"a name is 1 to {NAME_CHARS_MAX} printable characters", field="name")
+    check_name(name, chars_max=PERSON_NAME_CHARS_MAX)
     if timezone not in timezones():
         raise InvalidInput(f"{timezone!r} is not an IANA time zone; write for example Europe/Berlin", field="timezone")
 

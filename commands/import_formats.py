@@ -10,7 +10,7 @@ from commands.http.body import body_errors
 from commands.monitor_copies import Entry
 from commands.monitors_http import MonitorBody, wish_of
 from domain.errors import InvalidInput
-from domain.plan import NAME_CHARS_MAX
+from domain.name import NAME_CHARS_MAX
 
 ADDRESS_IN_PROMPT_CHARS_MAX = 1_000
 WHOLE_TEXT = {"name": "content", "type": "text", "description": "the whole text of the page"}

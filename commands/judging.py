@@ -13,18 +13,10 @@ import msgspec
 from domain.condition import Judgement, reset_as_recorded, reset_as_verdict, reset_in_force
 from domain.evaluation import Previous, Verdict
 from domain.fact import Fact, FactSpec, FactValue
-from domain.history import (
-    HELD_FOR,
-    LAST_NOTIFIED,
-    Observation,
-    TemporalCall,
-    has_held,
-    lookback,
-    observation_of,
-    resolve,
-)
+from domain.history import Observation, has_held, lookback, observation_of, resolve
 from domain.monitor import State
 from domain.plan import Plan
+from domain.temporal_function import HELD_FOR, LAST_NOTIFIED, TemporalCall
 
 NOTHING_BEFORE = Previous()
 ALIKE_ALWAYS: Mapping[str, int] = MappingProxyType({})

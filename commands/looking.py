@@ -271,7 +271,7 @@ def _in_place_bytes_max(wanted: Sequence[FactSpec], source: Source) -> int:
     selects = [select for select in given if select is not None]
     if any(select.text is not None for select in selects):
         return -1
-    searches = any(select.css is not None or select.xpath is not None for select in selects)
+    searches = any((select.css or select.xpath or select.regex) is not None for select in selects)
     return SELECTED_IN_PLACE_BYTES_MAX if searches else PARSED_IN_PLACE_BYTES_MAX
 
 

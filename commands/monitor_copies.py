@@ -1,7 +1,6 @@
 """Commands that make monitors of what is there already: a fork of one, and imports of many."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,12 +9,12 @@ from uuid import UUID
 import msgspec
 
 from commands.http.caller import Caller
-from commands.monitors import MONITOR, NAME_ATTEMPTS_MAX, MonitorCommands, NewMonitor
+from commands.monitors import MONITOR, MonitorCommands, NewMonitor
 from commands.plan_compiler import Wish
 from commands.shell import IdempotencyKeyReused, IdempotentReplay, Written
 from commands.streams import load_own
 from domain import monitor
-from domain.errors import DuplicateName, RuleViolation
+from domain.errors import RuleViolation
 from domain.monitor import Monitor
 from domain.schedule import Every, Schedule
 
@@ -96,19 +95,16 @@ class MonitorCopies:
         import which broke off goes on where it was; one that was carried out raises `IdempotentReplay` with its answer."""
         shell = self.monitors.shell
         await shell.refuse_repeated(caller)
-        names: Counter[str] = Counter()
-        done = [
-            await self._import(_part_of(caller, i), entry, i, len(entries), names) for i, entry in enumerate(entries)
-        ]
+        done = [await self._import(_part_of(caller, i), entry, i, len(entries)) for i, entry in enumerate(entries)]
         whole: Written[None] = Written(stream_id=caller.user_id, state=None, version=0, events=())
         await shell.keep_as_it_is(caller, whole, answer=lambda _: answer(done), status=200)
         return done
 
-    async def _import(self, caller: Caller, entry: Entry, index: int, of: int, names: Counter[str]) -> Imported:
+    async def _import(self, caller: Caller, entry: Entry, index: int, of: int) -> Imported:
         if entry.wish is None:
             return Imported(entry=entry, refusals=entry.refusals)
         try:
-            written = await self._start(caller, entry, entry.wish, index, of, names)
+            written = await self._start(caller, entry, entry.wish, index, of)
         except IdempotentReplay as replay:
             kept = msgspec.convert(replay.receipt.answer, _Kept)
             receipt = replay.receipt
@@ -119,10 +115,7 @@ class MonitorCopies:
             return Imported(entry=entry, refusals=(refused,))
         return Imported(entry=entry, monitor_id=written.stream_id, version=written.version, name=written.state.name)
 
-    async def _start(
-        self, caller: Caller, entry: Entry, wish: Wish, index: int, of: int, names: Counter[str]
-    ) -> Written[Monitor]:
-        """`names` tells how many numbers of each name are known to be taken: nobody tries the same ones for each entry."""
+    async def _start(self, caller: Caller, entry: Entry, wish: Wish, index: int, of: int) -> Written[Monitor]:
         await self.monitors.shell.refuse_repeated(caller)
         name, plan = await self.monitors.compiler.compile(wish, owner_id=caller.user_id)
         new = NewMonitor(
@@ -131,20 +124,8 @@ class MonitorCopies:
             plan=plan,
             paused=entry.paused,
             first_look_after=spread(plan.schedule, index, of),
-            first_number=names[name.casefold()] + 1,
         )
-        try:
-            written = await self.monitors.start(caller, new, answer=lambda written: _Kept(written.state.name))
-        except DuplicateName:
-            names[name.casefold()] += NAME_ATTEMPTS_MAX
-            raise
-        names[name.casefold()] = _number_of(written.state.name, name)
-        return written
-
-
-def _number_of(name: str, base: str) -> int:
-    """The number that a name got beside its base."""
-    return 1 if name == base else int(name.rpartition(" (")[2].removesuffix(")"))
+        return await self.monitors.start(caller, new, answer=lambda written: _Kept(written.state.name))
 
 
 def spread(schedule: Schedule, index: int, of: int) -> timedelta:

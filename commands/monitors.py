@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from uuid import UUID
 
 from commands.event_store import (
@@ -21,10 +22,11 @@ from commands.plan_compiler import PlanCompiler, Wish
 from commands.shell import ATTEMPTS_MAX, Shell, Written
 from commands.streams import Aggregate, Loaded, SnapshotRule, load_own
 from domain import evaluation, monitor
-from domain.errors import DuplicateName, MonitorLimitExceeded, StaleVersion
+from domain.errors import DuplicateName, MonitorLimitExceeded, MonitorTotalExceeded, RuleViolation, StaleVersion
 from domain.evaluation import Evaluation, EvaluationRequested
 from domain.monitor import Monitor, Status
-from domain.plan import NAME_CHARS_MAX, Plan
+from domain.name import numbered
+from domain.plan import Plan
 from domain.source import signal_ids
 
 MONITOR = Aggregate(
@@ -32,13 +34,18 @@ MONITOR = Aggregate(
 )
 EVALUATION = Aggregate(initial=Evaluation(), evolve=evaluation.evolve)
 
+_NAMES, _PLACES = "monitor-name", "active-monitor"
+
 NAME_ATTEMPTS_MAX = 50
+"""How often a free name is looked for while others take it."""
+NAMES_AT_ONCE = 100
+"""How many names are looked up in one round trip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMonitor:
-    """A monitor to be started. Unless it `insists_on_name`, its name may get a number, `first_number` or one above (1: none);
-    a paused one takes no place."""
+    """A monitor to be started. Unless it `insists_on_name`, its name may get a number, or a higher one; a paused one takes
+    no place among the active ones."""
 
     name: str
     prompt: str
@@ -46,17 +53,18 @@ class NewMonitor:
     insists_on_name: bool = False
     paused: bool = False
     first_look_after: timedelta = timedelta()
-    first_number: int = 1
     forked_from: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorCommands:
-    """The write side of monitors."""
+    """The write side of monitors. A person has at most `active_max` that are active, and `total_max` that are not deleted:
+    each of these holds one name, so that counting names counts them."""
 
     shell: Shell
     compiler: PlanCompiler
     active_max: int
+    total_max: int
 
     async def create(
         self, caller: Caller, wish: Wish, *, answer: Callable[[Written[Monitor]], object]
@@ -72,16 +80,15 @@ class MonitorCommands:
         self, caller: Caller, new: NewMonitor, *, answer: Callable[[Written[Monitor]], object]
     ) -> Written[Monitor]:
         """Create a monitor; its first evaluation is due at once, or later as it says. A name that is taken raises
-        `DuplicateName` where it is insisted on, and otherwise gets a number. Raises `MonitorLimitExceeded`."""
-        now, monitor_id = self.shell.now(), self.shell.new_id()
-        for number in range(new.first_number, new.first_number + NAME_ATTEMPTS_MAX):
-            told = "" if number == 1 else f" ({number})"
-            name = new.name[: NAME_CHARS_MAX - len(told)] + told if told else new.name
+        `DuplicateName` where it is insisted on, and otherwise gets the next free number. Raises
+        `MonitorLimitExceeded`, `MonitorTotalExceeded`."""
+        now, monitor_id, name = self.shell.now(), self.shell.new_id(), new.name
+        for _ in range(NAME_ATTEMPTS_MAX):
             events = monitor.create(name=name, prompt=new.prompt, plan=new.plan, now=now, forked_from=new.forked_from)
             if new.paused:
                 events += monitor.pause(MONITOR.fold(events), now=now)
             companions: list[Companion] = [
-                self._name(caller, name, monitor_id),
+                self._name(caller, name, monitor_id, is_one_more=True),
                 *([] if new.paused else [self._place(caller, monitor_id)]),
                 self._schedule(caller, monitor_id, new.plan, active=not new.paused, due_at=now + new.first_look_after),
             ]
@@ -92,8 +99,9 @@ class MonitorCommands:
             except AlreadyReserved:
                 if new.insists_on_name:
                     raise DuplicateName(field="name") from None
-            except QuotaExceeded:
-                raise MonitorLimitExceeded from None
+                name = await self._free_name(caller, new.name)
+            except QuotaExceeded as full:
+                raise _limit_of(full) from None
         raise DuplicateName(field="name")
 
     async def revise(
@@ -118,7 +126,7 @@ class MonitorCommands:
             written: list[Companion] = []
             if after.name.casefold() != before.name.casefold():
                 written += [Release(_name_scope(caller), before.name.casefold())]
-                written += [self._name(caller, after.name, monitor_id)]
+                written += [self._name(caller, after.name, monitor_id, is_one_more=False)]
             if before.plan != after.plan:
                 active = after.status is Status.ACTIVE
                 written += [self._schedule(caller, monitor_id, plan, active=active, due_at=now)]
@@ -189,12 +197,13 @@ class MonitorCommands:
         self, caller: Caller, monitor_id: UUID, *, name: str | None, if_version: int | None
     ) -> Written[Monitor]:
         """Take a deleted monitor out again, under another name if one is given, and evaluate it at once. Raises
-        `DuplicateName` when its name was taken meanwhile, `MonitorLimitExceeded` when no place is free."""
+        `DuplicateName` when its name was taken meanwhile, `MonitorLimitExceeded` or `MonitorTotalExceeded` when no place is
+        free."""
         now = self.shell.now()
 
         def companions(_before: Monitor, after: Monitor) -> list[Companion]:
             return [
-                self._name(caller, after.name, monitor_id),
+                self._name(caller, after.name, monitor_id, is_one_more=True),
                 self._place(caller, monitor_id),
                 self._schedule(caller, monitor_id, after.current_plan, active=True, due_at=now),
             ]
@@ -251,11 +260,22 @@ class MonitorCommands:
             )
         except AlreadyReserved:
             raise DuplicateName(field="name") from None
-        except QuotaExceeded:
-            raise MonitorLimitExceeded from None
+        except QuotaExceeded as full:
+            raise _limit_of(full) from None
 
-    def _name(self, caller: Caller, name: str, monitor_id: UUID) -> Reserve:
-        return Reserve(_name_scope(caller), name.casefold(), monitor_id)
+    async def _free_name(self, caller: Caller, name: str) -> str:
+        names = numbered(name)
+        while several := list(islice(names, NAMES_AT_ONCE)):
+            taken = await self.shell.store.reserved(_name_scope(caller), [each.casefold() for each in several])
+            for free in several:
+                if free.casefold() not in taken:
+                    return free
+        raise DuplicateName(field="name")
+
+    def _name(self, caller: Caller, name: str, monitor_id: UUID, *, is_one_more: bool) -> Reserve:
+        """Another name for one that has a name is given also where the limit was lowered since."""
+        total_max = self.total_max if is_one_more else None
+        return Reserve(_name_scope(caller), name.casefold(), monitor_id, total_max)
 
     def _schedule(
         self, caller: Caller, monitor_id: UUID, plan: Plan, *, active: bool, due_at: datetime
@@ -274,8 +294,12 @@ class MonitorCommands:
 
 
 def _name_scope(caller: Caller) -> str:
-    return f"monitor-name:{caller.user_id}"
+    return f"{_NAMES}:{caller.user_id}"
 
 
 def _place_scope(caller: Caller) -> str:
-    return f"active-monitor:{caller.user_id}"
+    return f"{_PLACES}:{caller.user_id}"
+
+
+def _limit_of(full: QuotaExceeded) -> RuleViolation:
+    return MonitorTotalExceeded() if full.scope.startswith(_NAMES) else MonitorLimitExceeded()

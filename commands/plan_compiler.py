@@ -11,8 +11,7 @@ from domain.classification import ClassifyRequest, Draft
 from domain.condition import fires_by_default, kind_of
 from domain.errors import ConditionInvalid, InvalidInput
 from domain.fact import FactSpec, Select
-from domain.history import TemporalCall
-from domain.monitor import check_name, check_prompt
+from domain.name import check_name
 from domain.plan import (
     FACTS_MAX,
     SOURCES_MAX,
@@ -22,10 +21,12 @@ from domain.plan import (
     check_confirmations,
     check_facts,
     check_plan,
+    check_prompt,
     check_sources,
 )
 from domain.schedule import Every, Schedule, check_schedule
 from domain.source import SignalSource, Source, signal_ids
+from domain.temporal_function import TemporalCall
 
 INTERVAL_DEFAULT = timedelta(minutes=5)
 
@@ -41,8 +42,9 @@ class Classifier(Protocol):
 class ConditionLanguage(Protocol):
     """The language of conditions."""
 
-    def check(self, condition: str, facts: Sequence[FactSpec]) -> Sequence[TemporalCall]:
-        """Compile against the facts; what it needs of their history. Raises `ConditionInvalid`."""
+    def check_asked(self, condition: str, facts: Sequence[FactSpec]) -> Sequence[TemporalCall]:
+        """Compile against the facts, of which it has to refer to one; what it needs of their history. Raises
+        `ConditionInvalid`."""
         ...
 
 
@@ -111,7 +113,7 @@ class PlanCompiler:
         self._check_schedule(schedule)
         for i, fact in enumerate(draft.facts):
             self._check_fact(fact, i)
-        calls = self.conditions.check(draft.condition, draft.facts)
+        calls = self.conditions.check_asked(draft.condition, draft.facts)
         reset_calls = self._check_reset(wish.reset_condition, draft.facts)
         fires = wish.fires or (Fires.ON_ENTRY if wish.reset_condition else draft.fires)
         plan = Plan(
@@ -184,14 +186,14 @@ class PlanCompiler:
             check_facts(facts)
         except InvalidInput:
             return  # told already, and what a condition makes of such facts would only repeat it
-        self.conditions.check(condition, facts)
+        self.conditions.check_asked(condition, facts)
 
     def _check_reset(self, reset_condition: str | None, facts: Sequence[FactSpec]) -> Sequence[TemporalCall]:
         """What the condition that ends the active state needs of history; raises `ConditionInvalid` for its own field."""
         if reset_condition is None:
             return ()
         try:
-            return self.conditions.check(reset_condition, facts)
+            return self.conditions.check_asked(reset_condition, facts)
         except ConditionInvalid as mistake:
             raise ConditionInvalid(mistake.message, field="reset_condition") from None
 

@@ -12,9 +12,10 @@ from domain import monitor, trigger
 from domain.evaluation import EvaluationCompleted, Previous, conclude, previous_after, streak_after
 from domain.fact import Fact
 from domain.firing import fire
-from domain.history import HELD_FOR, LAST_NOTIFIED, Observation, lookback, observation_of
+from domain.history import Observation, lookback, observation_of
 from domain.monitor import ConditionMetAgain, Monitor, MonitorEvent, StateChanged
 from domain.plan import Plan
+from domain.temporal_function import HELD_FOR, LAST_NOTIFIED
 from domain.trigger import Trigger, TriggerFired
 
 

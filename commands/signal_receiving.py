@@ -12,7 +12,7 @@ from commands.event_store import Companion, ConcurrentAppend, KeepLastSignal, Ke
 from commands.http.form import ErrorDetail, RequestInvalid
 from commands.shell import Shell
 from commands.signal_signature import SignatureRefused, Signed, key_of, read_signed
-from commands.signals import SOURCE, KeptSignals, OpenSource, Schemas
+from commands.signals import SOURCE, KeptSignals, OpenSource, SchemaMistake, Schemas
 from commands.streams import Aggregate, load
 from domain import signal
 from domain.evaluation import EvaluationRequested
@@ -86,17 +86,18 @@ class SignalReceiver:
         return await self._keep(source_id, source, signed, body.decode(), correlation_id, now)
 
     async def _refuse_wrong(self, source_id: UUID, body: bytes, now: datetime) -> None:
-        mistakes: Sequence[ErrorDetail] = _mistakes_of_json(body)
+        mistakes: Sequence[SchemaMistake] = _mistakes_of_json(body)
         if not mistakes:
             terms = (await load(self.shell.store, SOURCE, source_id)).state.terms
             schema = None if terms is None else terms.schema
             mistakes = [] if schema is None else self.schemas.mistakes(schema, msgspec.json.decode(body))
         if mistakes:
             first = mistakes[0]
-            told = f"{first.field or 'the body'} ({first.issue})"[:REASON_CHARS_MAX]
-            reason = "".join(char if char.isprintable() else "?" for char in told)  # names may hold anything, also NUL
+            told = f"{first.detail.issue} at {first.known_place}" if first.known_place else first.detail.issue
+            # A schema may declare names that hold anything, also NUL.
+            reason = "".join(char if char.isprintable() else "?" for char in told[:REASON_CHARS_MAX])
             await self.kept.note_refusal(source_id, reason, now=now)
-            raise RequestInvalid(mistakes)
+            raise RequestInvalid([mistake.detail for mistake in mistakes])
 
     async def _keep(
         self, source_id: UUID, source: OpenSource, signed: Signed, body: str, correlation_id: UUID, now: datetime
@@ -134,13 +135,14 @@ def _first(stream_id: UUID, owner_id: UUID, event: SignalReceived | EvaluationRe
     return NewEvents(stream_id=stream_id, owner_id=owner_id, expected_version=0, events=(event,))
 
 
-def _mistakes_of_json(body: bytes) -> list[ErrorDetail]:
+def _mistakes_of_json(body: bytes) -> list[SchemaMistake]:
     """Why a body is not JSON that can be kept (RFC 8259)."""
     try:
         msgspec.json.decode(body)
     except RecursionError:
-        return [ErrorDetail(field=None, issue="depth", message="the body is nested too deeply")]
+        return [SchemaMistake(ErrorDetail(field=None, issue="depth", message="the body is nested too deeply"))]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         reason = str(error).removeprefix("JSON is malformed: ").partition(" - at `$")[0]
-        return [ErrorDetail(field=None, issue="json", message=f"the body is not valid JSON (RFC 8259): {reason}")]
+        message = f"the body is not valid JSON (RFC 8259): {reason}"
+        return [SchemaMistake(ErrorDetail(field=None, issue="json", message=message))]
     return []

@@ -1,5 +1,6 @@
 """How signal sources and signals are answered, shared by writes and reads."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -78,9 +79,16 @@ class SignalShape(msgspec.Struct, frozen=True, kw_only=True):
     evaluations: tuple[UUID, ...]
 
 
-def signal_path(source_id: UUID) -> str:
-    """Where signals for a source are sent to."""
-    return f"/api/v1/signals/{source_id}"
+@dataclass(frozen=True, slots=True)
+class SignalAddresses:
+    """Where signals are sent to: the whole address where it is configured at which one this Vigil is reached (`public_url`),
+    else the path alone, for whoever asks may reach it at another address than senders do."""
+
+    public_url: str | None
+
+    def of(self, source_id: UUID) -> str:
+        """Where signals for a source are sent to."""
+        return f"{(self.public_url or '').rstrip('/')}/api/v1/signals/{source_id}"
 
 
 def schema_json(schema: str | None) -> Any:  # noqa: ANN401  JSON
@@ -89,13 +97,13 @@ def schema_json(schema: str | None) -> Any:  # noqa: ANN401  JSON
 
 
 def new_source_shape(
-    source_id: UUID, terms: Terms, secret: str | None, *, version: int, created_at: datetime
+    source_id: UUID, terms: Terms, secret: str | None, *, url: str, version: int, created_at: datetime
 ) -> NewSignalSourceShape:
     """The answer to the creation of a signal source."""
     return NewSignalSourceShape(
         id=source_id,
         name=terms.name,
-        url=signal_path(source_id),
+        url=url,
         schema=schema_json(terms.schema),
         silent_after=duration_of(terms.silent_after_seconds),
         secret=secret,

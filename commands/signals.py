@@ -63,8 +63,16 @@ class KeptSignals(Protocol):
         ...
 
     async def note_refusal(self, source_id: UUID, reason: str, *, now: datetime) -> None:
-        """A signal with a good signature was refused."""
+        """A signal with a good signature was refused. `reason` holds nothing that its sender wrote."""
         ...
+
+
+class SchemaMistake(msgspec.Struct, frozen=True):
+    """What keeps a JSON value from being what a schema asks for: `detail` tells it to who sent it, `known_place` where it is
+    in words of the schema alone: a JSON pointer (RFC 6901) with `*` for each name that the schema does not declare."""
+
+    detail: ErrorDetail
+    known_place: str = ""
 
 
 class Schemas(Protocol):
@@ -74,7 +82,7 @@ class Schemas(Protocol):
         """Raise `InvalidInput` for a schema nothing can be checked with."""
         ...
 
-    def mistakes(self, schema: str, body: Any) -> Sequence[ErrorDetail]:  # noqa: ANN401  any JSON value
+    def mistakes(self, schema: str, body: Any) -> Sequence[SchemaMistake]:  # noqa: ANN401  any JSON value
         """What keeps a JSON value from being what the schema asks for."""
         ...
 

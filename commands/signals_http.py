@@ -24,6 +24,7 @@ from commands.signal_receiving import NotJson, SignalReceiver, SignalsTooMany
 from commands.signal_shapes import (
     NewSecretShape,
     NewSignalSourceShape,
+    SignalAddresses,
     SignalAnswer,
     SignalSourceDetailsShape,
     new_source_shape,
@@ -71,13 +72,18 @@ class SignalSourceWrites(Controller):
         request: AnyRequest,
         data: JSONBody[SignalSourceBody],
         signal_sources: NamedDependency[SignalSourceCommands],
+        signal_addresses: NamedDependency[SignalAddresses],
         projected: NamedDependency[Projected],
     ) -> Response[Envelope[NewSignalSourceShape]]:
         """An address to send signals to, and the secret to sign them with. Keep the secret: it is shown this once."""
         caller, secret = await caller_of(request), new_secret()
         terms = Terms(name=data.name, schema=_text(data.schema), silent_after=_duration(data.silent_after))
-        command = signal_sources.create(caller, terms=terms, secret=secret, answer=_as_created)
-        return await started(request, command, lambda written: _as_created(written, secret), projected)
+
+        def created(written: Written[RegisteredSource], secret: str | None) -> NewSignalSourceShape:
+            return _as_created(written, secret, url=signal_addresses.of(written.stream_id))
+
+        command = signal_sources.create(caller, terms=terms, secret=secret, answer=created)
+        return await started(request, command, lambda written: created(written, secret), projected)
 
     @patch("/{source_id:uuid}", summary="Change a signal source")
     async def change_signal_source(
@@ -237,9 +243,9 @@ def _duration(text: str | None) -> timedelta | None:
     return None if text is None else parse_duration(text, field="silent_after")
 
 
-def _as_created(written: Written[RegisteredSource], secret: str | None) -> NewSignalSourceShape:
-    at = first_of(written, SignalSourceCreated).created_at
-    return new_source_shape(written.stream_id, written.state.current, secret, version=written.version, created_at=at)
+def _as_created(written: Written[RegisteredSource], secret: str | None, *, url: str) -> NewSignalSourceShape:
+    at, terms = first_of(written, SignalSourceCreated).created_at, written.state.current
+    return new_source_shape(written.stream_id, terms, secret, url=url, version=written.version, created_at=at)
 
 
 def _as_rotated(written: Written[RegisteredSource], secret: str) -> NewSecretShape:

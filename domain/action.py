@@ -8,8 +8,8 @@ import msgspec
 
 from domain.errors import InvalidInput, NotFound
 from domain.event import Event, stored_as
+from domain.name import check_name
 from domain.personal_data import Personal
-from domain.plan import NAME_CHARS_MAX
 
 RECIPIENTS_MAX = 10
 SUBJECT_CHARS_MAX = 200
@@ -100,8 +100,7 @@ def delete(action: Action, *, now: datetime) -> list[ActionEvent]:
 
 
 def _check(name: str, config: ActionConfig, own_address: str) -> None:
-    if not 1 <= len(name.strip()) <= NAME_CHARS_MAX or not name.isprintable():
-        raise InvalidInput(f"a name is 1 to {NAME_CHARS_MAX} printable characters", field="name")
+    check_name(name)
     if len(config.to) > RECIPIENTS_MAX:
         raise InvalidInput(f"an e-mail goes to at most {RECIPIENTS_MAX} addresses", field="to")
     for i, address in enumerate(config.to):

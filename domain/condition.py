@@ -7,9 +7,9 @@ import msgspec
 
 from domain.evaluation import Verdict
 from domain.fact import FactValue
-from domain.history import LAST_NOTIFIED, TemporalCall
 from domain.monitor import State
 from domain.plan import Fires, Kind, Plan
+from domain.temporal_function import LAST_NOTIFIED, TemporalCall
 
 OCCURRENCES = frozenset({"changed", "added", "removed", LAST_NOTIFIED})
 """Functions that tell of something that happened, not of how things are."""

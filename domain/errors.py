@@ -50,6 +50,12 @@ class MonitorLimitExceeded(RuleViolation):
     code = "MONITOR_LIMIT_EXCEEDED"
 
 
+class MonitorTotalExceeded(RuleViolation):
+    """You have as many monitors as your account allows, paused ones included. Delete one first."""
+
+    code = "MONITOR_TOTAL_EXCEEDED"
+
+
 class PromptNotUnderstood(RuleViolation):
     """This prompt needs facts and a condition given explicitly, or an AI provider."""
 

@@ -5,10 +5,11 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from domain.errors import Conflict, InvalidInput, NotFound
+from domain.errors import Conflict, NotFound
 from domain.event import Event, stored_as
+from domain.name import check_name
 from domain.personal_data import Personal
-from domain.plan import NAME_CHARS_MAX, PROMPT_CHARS_MAX, PROMPT_CHARS_MIN, Plan, asks_otherwise, check_plan, read_alike
+from domain.plan import Plan, asks_otherwise, check_plan, check_prompt, read_alike
 from domain.upcasting import Fields, upcasts
 
 
@@ -291,18 +292,6 @@ def check_evaluable(monitor: Monitor) -> None:
     check_exists(monitor)
     if monitor.status is Status.PAUSED:
         raise Conflict("this monitor is paused; resume it first")
-
-
-def check_prompt(prompt: str) -> None:
-    """Refuse a prompt that says nothing or too much, with `InvalidInput`."""
-    if len(prompt.strip()) < PROMPT_CHARS_MIN or len(prompt) > PROMPT_CHARS_MAX:
-        raise InvalidInput(f"a prompt is {PROMPT_CHARS_MIN} to {PROMPT_CHARS_MAX} characters", field="prompt")
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that cannot be shown in one line, with `InvalidInput`."""
-    if not 1 <= len(name.strip()) <= NAME_CHARS_MAX or not name.isprintable():
-        raise InvalidInput(f"a name is 1 to {NAME_CHARS_MAX} printable characters", field="name")
 
 
 def check_exists(monitor: Monitor) -> None:

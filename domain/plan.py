@@ -15,7 +15,6 @@ FACTS_MAX = 20
 CONFIRMATIONS_MAX = 10
 FACT_NAME_CHARS_MAX, UNIT_CHARS_MAX, DESCRIPTION_CHARS_MAX = 64, 40, 500
 PROMPT_CHARS_MIN, PROMPT_CHARS_MAX = 3, 2000
-NAME_CHARS_MAX = 120
 
 
 class Kind(StrEnum):
@@ -69,6 +68,12 @@ def judges_alike(plan: Plan, other: Plan) -> bool:
     """Whether two plans differ in nothing that a verdict or a state depends on."""
     rules = [(one.reset_condition, one.confirmations, one.min_confidence, one.fires) for one in (plan, other)]
     return not asks_otherwise(plan, other) and rules[0] == rules[1]
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuse a prompt that says nothing or too much, with `InvalidInput`."""
+    if len(prompt.strip()) < PROMPT_CHARS_MIN or len(prompt) > PROMPT_CHARS_MAX:
+        raise InvalidInput(f"a prompt is {PROMPT_CHARS_MIN} to {PROMPT_CHARS_MAX} characters", field="prompt")
 
 
 def check_plan(plan: Plan) -> None:

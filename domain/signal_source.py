@@ -6,8 +6,8 @@ from uuid import UUID
 
 from domain.errors import InvalidInput, NotFound, RuleViolation
 from domain.event import Event, stored_as
+from domain.name import check_name
 from domain.personal_data import Personal
-from domain.plan import NAME_CHARS_MAX
 
 SCHEMA_BYTES_MAX = 16 * 1024
 SILENT_AFTER_MIN, SILENT_AFTER_MAX = timedelta(minutes=1), timedelta(days=366)
@@ -152,8 +152,7 @@ def _terms(event: SignalSourceCreated | SignalSourceRevised) -> Terms:
 
 
 def _check(terms: Terms) -> None:
-    if not 1 <= len(terms.name.strip()) <= NAME_CHARS_MAX or not terms.name.isprintable():
-        raise InvalidInput(f"a name is 1 to {NAME_CHARS_MAX} printable characters", field="name")
+    check_name(terms.name)
     if terms.schema is not None and len(terms.schema.encode()) > SCHEMA_BYTES_MAX:
         raise InvalidInput(f"a schema is at most {SCHEMA_BYTES_MAX} bytes of JSON", field="schema")
     after = terms.silent_after

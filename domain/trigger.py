@@ -7,8 +7,8 @@ from uuid import UUID
 
 from domain.errors import InvalidInput, NotFound
 from domain.event import Event, stored_as
+from domain.name import check_name
 from domain.personal_data import Personal
-from domain.plan import NAME_CHARS_MAX
 
 COOLDOWN_MAX = timedelta(days=366)
 
@@ -239,7 +239,6 @@ def _must_exist(trigger: Trigger) -> None:
 
 
 def _check(name: str, cooldown: timedelta) -> None:
-    if not 1 <= len(name.strip()) <= NAME_CHARS_MAX or not name.isprintable():
-        raise InvalidInput(f"a name is 1 to {NAME_CHARS_MAX} printable characters", field="name")
+    check_name(name)
     if not timedelta() <= cooldown <= COOLDOWN_MAX or cooldown.microseconds:
         raise InvalidInput("a cool-down is whole seconds between PT0S and P366D", field="cooldown")

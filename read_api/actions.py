@@ -1,6 +1,6 @@
 """GET of /api/v1/actions: what is done when a trigger fires."""
 
-from typing import Any, LiteralString
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,7 @@ from commands.shapes import ActionShape, action_shape
 from domain.action import ActionConfig
 from domain.errors import NotFound
 from read_api.database import Pool, fetch_row
-from read_api.paging import Limit, Listed, Offset, Sort, Window, fetch_window, listed_page, order_by
+from read_api.paging import THING_ORDERS, Limit, Listed, Offset, Sort, Window, fetch_window, listed_page, order_by
 from read_api.reading import LIST_REFUSALS, REFUSALS, Reads
 
 _COLUMNS = "select id, name, config, version, created_at, updated_at from actions"
@@ -23,15 +23,6 @@ _OWN = " where owner_id = %(owner_id)s and deleted_at is null "
 _FIND = _COLUMNS + _OWN + "and id = %(id)s"
 
 _LIST = _COLUMNS + _OWN
-
-_ORDERS: dict[str, LiteralString] = {
-    "created_at:asc": "order by created_at, id",
-    "created_at:desc": "order by created_at desc, id desc",
-    "name:asc": "order by lower(name), id",
-    "name:desc": "order by lower(name) desc, id desc",
-    "updated_at:asc": "order by updated_at, id",
-    "updated_at:desc": "order by updated_at desc, id desc",
-}
 
 
 class ActionViews:
@@ -66,7 +57,7 @@ class ActionReads(Reads):
         offset: Offset = 0,
     ) -> Page[ActionShape]:
         """Your actions, the newest first unless sorted otherwise."""
-        window = Window(limit, offset, order_by(sort, _ORDERS, default="created_at:desc"))
+        window = Window(limit, offset, order_by(sort, THING_ORDERS, default="created_at:desc"))
         return listed_page(request, await action_views.listed(request.user.user_id, window), window)
 
     @get("/{action_id:uuid}", summary="Read an action", responses=REFUSALS)

@@ -46,10 +46,12 @@ _FIND = _COLUMNS + "where e.id = %(id)s and e.owner_id = %(owner_id)s"
 
 _THESE = _COLUMNS + "where e.id = any(%(ids)s)"
 
+# One whose facts are told and whose outcome is not has no slot yet: it would change its place while somebody reads on.
 _HISTORY = (
     _COLUMNS
     + """
-where e.monitor_id = %(monitor_id)s and e.owner_id = %(owner_id)s and (e.due_at, e.id) < (%(after_at)s, %(after_id)s)
+where e.monitor_id = %(monitor_id)s and e.owner_id = %(owner_id)s and e.status <> 'running'
+  and (e.due_at, e.id) < (%(after_at)s, %(after_id)s)
 order by e.due_at desc, e.id desc limit %(limit)s
 """
 )
@@ -132,7 +134,7 @@ class EvaluationReads(Reads):
         limit: HistoryLimit = 100,
         cursor: Cursor = None,
     ) -> Page[EvaluationShape]:
-        """Every evaluation with its facts, verdict, cost and duration, newest first."""
+        """Every evaluation with its facts, verdict, cost and duration, by the slots they were due at, newest first."""
         mark = read_cursor(cursor, request.url.path)
         stretch = await evaluation_views.history(request.user.user_id, monitor_id, mark=mark, limit=limit)
         return stretch_page(request, stretch, limit)

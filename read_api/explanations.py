@@ -15,21 +15,25 @@ from domain.monitor import State
 from domain.plan import Plan
 from read_api.database import Pool, fetch_row, fetch_rows
 
-# The plan counts where it is the one that was in force.
+# The plan counts where it is the one that was in force. The program's version stands only in the event.
 _EVALUATION = """
-select e.monitor_id, e.verdict, e.state_before, e.state_after, e.reason, e.error_message, e.streak, e.condition,
-       coalesce(e.inputs, '{}') as inputs, e.plan_revision, e.provider, e.model, e.completed_at,
+select e.monitor_id, e.place, e.verdict, e.state_before, e.state_after, e.reason, e.error_message, e.streak, e.condition,
+       coalesce(e.inputs, '{}') as inputs, e.plan_revision, e.provider, e.model, v.data->>'program' as program,
+       e.completed_at,
        case when m.plan_revision = e.plan_revision then m.plan::text end as plan,
        coalesce((
            select jsonb_agg(jsonb_build_object('name', f.name, 'type', f.type)) from facts f where f.evaluation_id = e.id
        ), '[]') as facts
-from evaluations e join monitors m on m.id = e.monitor_id where e.id = %(id)s
+from evaluations e join monitors m on m.id = e.monitor_id
+left join event v on v.stream_id = e.id and v.type = 'evaluation.completed'
+where e.id = %(id)s
 """
 
+# In the order of the log, in which streaks are counted. Times tell the order of those which have no place.
 _BEFORE = """
 select id as evaluation_id, verdict, streak, state_after, completed_at from evaluations
-where monitor_id = %(monitor_id)s and verdict is not null and completed_at < %(before)s
-order by completed_at desc, due_at desc, id desc limit 1
+where monitor_id = %(monitor_id)s and verdict is not null and (place, completed_at) < (%(place)s, %(completed_at)s)
+order by place desc, completed_at desc, due_at desc, id desc limit 1
 """
 
 _TELLINGS = """
@@ -39,6 +43,8 @@ where t.monitor_id = %(monitor_id)s and t.deleted_at is null and f.evaluation_id
   and f.fired_at >= %(since)s - interval '1 hour'
 order by t.created_at, t.id
 """
+
+_WHERE_IT_STANDS = ("monitor_id", "place", "completed_at")
 
 _plan = msgspec.json.Decoder(Plan)
 
@@ -78,11 +84,13 @@ class TellingShape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionsShape(msgspec.Struct, frozen=True, kw_only=True):
-    """With what it was judged."""
+    """With what it was judged. `program` is null where nothing was, and where the evaluation is archived: then it stands in
+    the archive."""
 
     plan_revision: int | None
     provider: str | None
     model: str | None
+    program: str | None
 
 
 class ExplanationShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,9 +122,7 @@ class Explanations:
         plan = None if row["plan"] is None else _plan.decode(row["plan"])
         before = None
         if row["completed_at"] is not None:
-            before = await fetch_row(
-                self._pool, _BEFORE, {"monitor_id": row["monitor_id"], "before": row["completed_at"]}
-            )
+            before = await fetch_row(self._pool, _BEFORE, {name: row[name] for name in _WHERE_IT_STANDS})
         triggers = await self._triggers(evaluation_id, row)
         tellings = [Telling(name=one.name, outcome=one.outcome, reason=one.reason) for one in triggers]
         expression = row["condition"]
@@ -131,7 +137,7 @@ class Explanations:
             confirmations=ConfirmationShape(in_a_row=row["streak"], needed=seen.confirmations),
             previous=None if before is None else msgspec.convert(before, PreviousShape),
             triggers=triggers,
-            versions=VersionsShape(plan_revision=row["plan_revision"], provider=row["provider"], model=row["model"]),
+            versions=msgspec.convert({name: row[name] for name in VersionsShape.__struct_fields__}, VersionsShape),
         )
 
     async def _triggers(self, evaluation_id: UUID, row: Mapping[str, Any]) -> tuple[TellingShape, ...]:

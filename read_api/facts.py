@@ -1,4 +1,9 @@
-"""GET of /api/v1/monitors/{id}/facts/{name}: every value that was read, or what they come to over time."""
+"""GET of /api/v1/monitors/{id}/facts/{name}: every value that was read, or what they come to over time.
+
+A series is ordered by the times at which its values were observed, as a chart shows it, also where a clock was set back
+between two looks; conditions look back in the order of the log. Values of one moment stand in an order that never changes, so
+that pages hold each of them once.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -41,8 +46,8 @@ order by f.observed_at desc, f.evaluation_id desc limit %(limit)s
 _BUCKETS = """
 select date_trunc(%(bucket)s, f.observed_at, 'UTC') as start, count(*) as count, min(f.number) as min,
        max(f.number) as max, avg(f.number) as avg,
-       (array_agg(f.value order by f.observed_at, f.evaluation_id))[1] as first,
-       (array_agg(f.value order by f.observed_at desc, f.evaluation_id desc))[1] as last
+       (array_agg(f.value order by f.observed_at, f.place, f.evaluation_id))[1] as first,
+       (array_agg(f.value order by f.observed_at desc, f.place desc, f.evaluation_id desc))[1] as last
 from facts f join monitors m on m.id = f.monitor_id
 where f.monitor_id = %(monitor_id)s and f.name = %(name)s and m.owner_id = %(owner_id)s
   and f.observed_at >= %(start)s and f.observed_at < least(%(end)s, %(after_at)s)
@@ -144,7 +149,7 @@ class FactReads(Reads):
         limit: HistoryLimit = 100,
         cursor: Cursor = None,
     ) -> Page[FactPoint | FactBucket]:
-        """The values of a fact, newest first: each with its evidence, or gathered by time."""
+        """The values of a fact by the time they were observed, newest first: each with its evidence, or gathered by time."""
         if not name.isidentifier() or not name.isascii():
             raise NotFound
         mark = read_cursor(cursor, request.url.path)

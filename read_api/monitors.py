@@ -202,14 +202,18 @@ class MonitorReads(Reads):
         monitor_views: NamedDependency[MonitorViews],
         past_monitors: NamedDependency[PastMonitors],
         as_of: Annotated[
-            datetime | None, QueryParameter(description="As it was then (RFC 3339), from its events; else as it is.")
+            datetime | None,
+            QueryParameter(
+                description="As it was then (RFC 3339): events count from the times they carry. Left out: as it is."
+            ),
         ] = None,
     ) -> Response[Envelope[MonitorShape]]:
         """A monitor with its plan and state; the ETag is what If-Match takes.
 
-        With `as_of` it is the monitor as it was recorded at that moment, also one that was deleted since; `next_due_at` is
-        null then. What happens is recorded some milliseconds after the time it carries, such as `created_at`; before a
-        monitor was recorded the answer is 404.
+        With `as_of` it is the monitor as it was at that moment, also one that was deleted since; `next_due_at` is null then.
+        Events count from the time they carry, the first one from `created_at` and a state change from its `at`, and where
+        clocks jumped from when they were recorded, if that was earlier, and not before the event in front of them. Before a
+        monitor was created the answer is 404.
         """
         owner_id, moment = request.user.user_id, moment_given(as_of, field="as_of")
         if moment is None:

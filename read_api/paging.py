@@ -40,6 +40,16 @@ Cursor = Annotated[
     str | None, QueryParameter(description="`pagination.next_cursor` of the page before; it fits the same path only.")
 ]
 
+THING_ORDERS: Mapping[str, LiteralString] = {
+    "created_at:asc": "order by created_at, id",
+    "created_at:desc": "order by created_at desc, id desc",
+    "name:asc": "order by lower(name), id",
+    "name:desc": "order by lower(name) desc, id desc",
+    "updated_at:asc": "order by updated_at, id",
+    "updated_at:desc": "order by updated_at desc, id desc",
+}
+"""Of a table of named things."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MARK = struct.Struct(">q16s")

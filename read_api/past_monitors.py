@@ -1,7 +1,12 @@
-"""A monitor as it was at a moment: its stream folded up to then, in the shape it is read in today."""
+"""A monitor as it was at a moment: its stream folded up to then, in the shape it is read in today.
 
+The moment is one of the times that people are shown (when a monitor was created, when its state changed), so an event counts
+from the time it carries. Clocks jump: it counts from when it was recorded where that was earlier, and never before the event
+in front of it. What had been recorded at a moment, by the database's clock alone, is what auditors read (`read_api.audit`).
+"""
+
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import takewhile
 from uuid import UUID
 
 import msgspec
@@ -9,12 +14,15 @@ import msgspec
 from commands.event_store import EventStore
 from commands.monitors import MONITOR
 from commands.shapes import FailingShape, MonitorShape, monitor_shape
-from domain.monitor import MonitorCreated, Status
+from domain import monitor
+from domain.event import StreamEvent
+from domain.monitor import MonitorCreated, MonitorEvent, Status
 from read_api.database import Pool, fetch_row
 
 _LAST_EVALUATION = """
-select completed_at from evaluations where monitor_id = %(monitor_id)s and completed_at <= %(as_of)s
-order by due_at desc, id desc limit 1
+select completed_at from evaluations
+where monitor_id = %(monitor_id)s and verdict is not null and completed_at <= %(as_of)s
+order by place desc, completed_at desc, due_at desc, id desc limit 1
 """
 
 
@@ -29,7 +37,7 @@ class PastMonitors:
         """A person's monitor as it was; None when it was not there then, or is not theirs. When it would have been
         looked at next was kept by nobody: `next_due_at` is None."""
         history = await self._store.load(monitor_id)
-        past = list(takewhile(lambda stored: stored.recorded_at <= as_of, history))
+        past = list(_until(as_of, history))
         created = past[0].event if past and past[0].owner_id == owner_id else None
         if not isinstance(created, MonitorCreated):
             return None
@@ -53,3 +61,28 @@ class PastMonitors:
             created_at=created.created_at,
             updated_at=past[-1].recorded_at,
         )
+
+
+def _until(moment: datetime, history: Sequence[StreamEvent]) -> Iterator[StreamEvent]:
+    for stored in history:
+        if not isinstance(stored.event, MonitorEvent) or min(_told_at(stored.event), stored.recorded_at) > moment:
+            return
+        yield stored
+
+
+def _told_at(event: MonitorEvent) -> datetime:
+    match event:
+        case (
+            monitor.MonitorCreated(created_at=at)
+            | monitor.MonitorRenamed(renamed_at=at)
+            | monitor.PlanRevised(revised_at=at)
+            | monitor.MonitorPaused(paused_at=at)
+            | monitor.MonitorResumed(resumed_at=at)
+            | monitor.MonitorDeleted(deleted_at=at)
+            | monitor.MonitorRestored(restored_at=at)
+            | monitor.StateChanged(changed_at=at)
+            | monitor.ConditionMetAgain(met_at=at)
+            | monitor.MonitorFailing(failed_at=at)
+            | monitor.MonitorRecovered(recovered_at=at)
+        ):
+            return at

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from commands.http.form import AnyRequest, Envelope, Page, answer
-from commands.signal_shapes import SignalShape, SignalSourceDetailsShape, duration_of, schema_json, signal_path
+from commands.signal_shapes import SignalAddresses, SignalShape, SignalSourceDetailsShape, duration_of, schema_json
 from domain.errors import NotFound
 from read_api.database import Pool, fetch_row
 from read_api.paging import (
@@ -70,17 +70,18 @@ order by received_at desc, id desc limit %(limit)s
 class SignalSourceViews:
     """Fulfils `Views[SignalSourceDetailsShape]` from the table signal_sources; deleted ones are gone."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, addresses: SignalAddresses) -> None:
         self._pool = pool
+        self._addresses = addresses
 
     async def find(self, owner_id: UUID, id: UUID) -> SignalSourceDetailsShape | None:  # noqa: A002  the port's name for it
         """A person's signal source."""
         row = await fetch_row(self._pool, _FIND, {"owner_id": owner_id, "id": id})
-        return None if row is None else _shape(row)
+        return None if row is None else self._shape(row)
 
     async def listed(self, owner_id: UUID, window: Window) -> Listed[SignalSourceDetailsShape]:
         """A window of a person's signal sources."""
-        return await fetch_window(self._pool, _LIST, {"owner_id": owner_id}, window, shape=_shape)
+        return await fetch_window(self._pool, _LIST, {"owner_id": owner_id}, window, shape=self._shape)
 
     async def signals(self, owner_id: UUID, source_id: UUID, *, mark: Mark, limit: int) -> Stretch[SignalShape]:
         """Signals after `mark`, newest first; raises `NotFound` for a source that is not the person's."""
@@ -95,6 +96,26 @@ class SignalSourceViews:
             limit=limit,
             shape=_signal_shape,
             mark_of=lambda row: Mark(row["received_at"], row["id"]),
+        )
+
+    def _shape(self, row: dict[str, Any]) -> SignalSourceDetailsShape:
+        return SignalSourceDetailsShape(
+            id=row["id"],
+            name=row["name"],
+            url=self._addresses.of(row["id"]),
+            schema=schema_json(row["schema"]),
+            silent_after=duration_of(row["silent_after_seconds"]),
+            status=row["status"],
+            last_received_at=row["last_received_at"],
+            silent_for=duration_of(row["silent_seconds"]),
+            received=row["received"],
+            refused=row["refused"],
+            last_refused_at=row["last_refused_at"],
+            last_refusal=row["last_refusal"],
+            older_secret_valid_until=row["older_secret_valid_until"],
+            version=row["version"],
+            created_at=row["created_at"],
+            updated_at=row["updated_at"],
         )
 
 
@@ -143,27 +164,6 @@ class SignalReads(Reads):
         mark = read_cursor(cursor, request.url.path)
         stretch = await signal_source_views.signals(request.user.user_id, source_id, mark=mark, limit=limit)
         return stretch_page(request, stretch, limit)
-
-
-def _shape(row: dict[str, Any]) -> SignalSourceDetailsShape:
-    return SignalSourceDetailsShape(
-        id=row["id"],
-        name=row["name"],
-        url=signal_path(row["id"]),
-        schema=schema_json(row["schema"]),
-        silent_after=duration_of(row["silent_after_seconds"]),
-        status=row["status"],
-        last_received_at=row["last_received_at"],
-        silent_for=duration_of(row["silent_seconds"]),
-        received=row["received"],
-        refused=row["refused"],
-        last_refused_at=row["last_refused_at"],
-        last_refusal=row["last_refusal"],
-        older_secret_valid_until=row["older_secret_valid_until"],
-        version=row["version"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )
 
 
 def _signal_shape(row: dict[str, Any]) -> SignalShape:

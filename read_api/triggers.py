@@ -1,7 +1,7 @@
 """GET of /api/v1/triggers: what sets off what, and every time it did or was held back."""
 
 from datetime import datetime, timedelta
-from typing import Any, Literal, LiteralString
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -14,6 +14,7 @@ from commands.shapes import TriggerShape, duration_text
 from domain.errors import NotFound
 from read_api.database import Pool, fetch_row
 from read_api.paging import (
+    THING_ORDERS,
     Cursor,
     HistoryLimit,
     Limit,
@@ -43,15 +44,6 @@ _OWN = " where owner_id = %(owner_id)s and deleted_at is null "
 _FIND = _COLUMNS + _OWN + "and id = %(id)s"
 
 _LIST = _COLUMNS + _OWN + "and (%(monitor_id)s::uuid is null or monitor_id = %(monitor_id)s)"
-
-_ORDERS: dict[str, LiteralString] = {
-    "created_at:asc": "order by created_at, id",
-    "created_at:desc": "order by created_at desc, id desc",
-    "name:asc": "order by lower(name), id",
-    "name:desc": "order by lower(name) desc, id desc",
-    "updated_at:asc": "order by updated_at, id",
-    "updated_at:desc": "order by updated_at desc, id desc",
-}
 
 _OWNED = "select from triggers where id = %(trigger_id)s and owner_id = %(owner_id)s"
 
@@ -131,7 +123,7 @@ class TriggerReads(Reads):
         offset: Offset = 0,
     ) -> Page[TriggerShape]:
         """Your triggers, the newest first unless sorted otherwise."""
-        window = Window(limit, offset, order_by(sort, _ORDERS, default="created_at:desc"))
+        window = Window(limit, offset, order_by(sort, THING_ORDERS, default="created_at:desc"))
         return listed_page(request, await trigger_views.listed(request.user.user_id, monitor_id, window), window)
 
     @get("/{trigger_id:uuid}", summary="Read a trigger", responses=REFUSALS)

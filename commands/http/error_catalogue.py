@@ -205,6 +205,14 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         operations=("create_monitor", "resume_monitor", "fork_monitor", "restore_monitor"),
     ),
     ErrorCode(
+        code="MONITOR_TOTAL_EXCEEDED",
+        status=422,
+        cause="You have as many monitors as one person may have here; paused ones count, deleted ones do not.",
+        cure="Delete a monitor you no longer need (pausing one does not help), or ask the operator to raise the limit.",
+        example="You have as many monitors as your account allows, paused ones included. Delete one first.",
+        operations=("create_monitor", "fork_monitor", "restore_monitor"),
+    ),
+    ErrorCode(
         code="SIGNAL_SOURCE_LIMIT_EXCEEDED",
         status=422,
         cause="You have as many signal sources as one person may have here.",

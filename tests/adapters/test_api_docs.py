@@ -45,6 +45,7 @@ PARTS = (
         "previews",
         "backtests",
         "signal_sources",
+        "signal_addresses",
         "signal_receiver",
         "signal_source_views",
         "live_monitors",

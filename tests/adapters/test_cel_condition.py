@@ -11,8 +11,8 @@ from domain.condition import Judgement, fires_by_default, kind_of
 from domain.errors import ConditionInvalid
 from domain.evaluation import Verdict
 from domain.fact import FactSpec, FactType, FactValue
-from domain.history import TemporalCall
 from domain.plan import Fires, Kind
+from domain.temporal_function import TemporalCall
 
 FACTS = (
     FactSpec(name="price", type=FactType.NUMBER),
@@ -413,9 +413,26 @@ def test_text_that_is_not_unicode_is_refused_or_inconclusive() -> None:
     assert verdict("title == 'a'", title="\ud800") is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.parametrize(
+    "condition", ["true", "1 < 2", "'a' in ['a']", 'true && held_for("P1D")', "[1].all(x, x > 0) // price"]
+)
+def test_who_asks_for_a_condition_refers_to_a_fact_and_what_is_stored_is_judged_all_the_same(condition: str) -> None:
+    with pytest.raises(ConditionInvalid) as caught:
+        LANGUAGE.check_asked(condition, FACTS)
+    assert caught.value.field == "condition"
+    assert "refers to no fact" in caught.value.message
+    assert "Refer to a fact; the facts are: price (number)" in caught.value.message
+    assert LANGUAGE.check(condition, FACTS) is not None
+
+
+@pytest.mark.parametrize(
+    "condition", ["in_stock", "price < 50 && true", "changed(price)", "has(previous(price))", "size(titles) > 0"]
+)
+def test_a_condition_that_refers_to_a_fact_is_asked_for_as_it_is_checked(condition: str) -> None:
+    assert LANGUAGE.check_asked(condition, FACTS) == LANGUAGE.check(condition, FACTS)
+
+
 def test_what_a_condition_asks_of_history_gives_the_kind_and_when_it_fires() -> None:
-    assert not LANGUAGE.uses_history("price < 50", FACTS)
-    assert LANGUAGE.uses_history('record_low(price, "P90D")', FACTS)
     low = LANGUAGE.check('record_low(price, "P90D")', FACTS)
     new = LANGUAGE.check("price < 50 && added(titles)", FACTS)
     assert [kind_of(calls) for calls in ((), low, new)] == [

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adapters.json_schemas import STEPS_MAX, SUBSCHEMAS_MAX, TOLD_STEPS_MAX, JsonSchemas
 from domain.errors import InvalidInput
@@ -12,7 +14,7 @@ ALTERNATIVES = 300
 
 
 def issues(schema: object, body: Any) -> list[str]:  # noqa: ANN401  JSON
-    return [mistake.issue for mistake in JsonSchemas().mistakes(json.dumps(schema), body)]
+    return [mistake.detail.issue for mistake in JsonSchemas().mistakes(json.dumps(schema), body)]
 
 
 def test_a_signal_with_many_mistakes_in_many_alternatives_is_refused_without_telling_each() -> None:
@@ -41,6 +43,26 @@ def test_a_schema_that_is_nested_too_deeply_is_refused(depth: int) -> None:
     with pytest.raises(InvalidInput) as refused:
         JsonSchemas().check('{"not":' * depth + "{}" + "}" * depth)
     assert refused.value.field == "schema"
+
+
+@settings(max_examples=60)
+@given(
+    st.dictionaries(
+        st.text(max_size=8), st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3), max_size=3
+    )
+)
+def test_a_known_place_holds_no_name_but_those_of_the_schema(body: dict[str, Any]) -> None:
+    inner = {"properties": {"a/b~": {"type": "number"}}, "additionalProperties": {"type": "null"}}
+    schema = {"additionalProperties": inner, "required": ["when"]}
+    mistakes = JsonSchemas().mistakes(json.dumps(schema), body)
+    assert {step for mistake in mistakes for step in mistake.known_place.split("/")} <= {"", "*", "a~1b~0", "when"}
+
+
+def test_a_known_place_leads_to_where_it_is() -> None:
+    schema = {"properties": {"a/b": {"items": {"additionalProperties": {"type": "number"}}}}}
+    for name in ("mary", "7", "007", "+4915112345678"):
+        (mistake,) = JsonSchemas().mistakes(json.dumps(schema), {"a/b": [{name: "x"}]})
+        assert (mistake.known_place, mistake.detail.field) == ("/a~1b/0/*", f"a/b[0].{name}")
 
 
 def test_references_to_something_long_cost_no_more_than_references() -> None:

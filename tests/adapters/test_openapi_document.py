@@ -57,7 +57,7 @@ PARTS = [
     *("notification_views", "user_views", "live_monitors"),
     *("previews", "monitor_exports", "backtests", "explanations"),
     *("past_monitors", "audit_log", "log_verifier"),
-    *("signal_sources", "signal_receiver", "signal_source_views"),
+    *("signal_sources", "signal_addresses", "signal_receiver", "signal_source_views"),
 ]
 
 
@@ -208,7 +208,9 @@ def test_an_answer_to_a_command_promises_its_headers(by_id: dict[str, Any]) -> N
 def test_each_operation_names_the_error_codes_it_can_meet(by_id: dict[str, Any]) -> None:
     creating = codes(by_id["create_monitor"])
     assert creating["409"] == ["DUPLICATE_NAME"]
-    assert creating["422"] == ["IDEMPOTENCY_KEY_REUSED", "MONITOR_LIMIT_EXCEEDED", "PROMPT_NOT_UNDERSTOOD"]
+    assert creating["422"] == [
+        *("IDEMPOTENCY_KEY_REUSED", "MONITOR_LIMIT_EXCEEDED", "MONITOR_TOTAL_EXCEEDED", "PROMPT_NOT_UNDERSTOOD")
+    ]
     assert codes(by_id["log_in"])["401"] == ["INVALID_CREDENTIALS"]
     assert codes(by_id["read_monitor"])["404"] == ["NOT_FOUND"]
     assert codes(by_id["read_monitor"])["503"] == ["SERVICE_UNAVAILABLE", "STALE_READ"]

@@ -16,7 +16,8 @@ from commands.plan_compiler import Classifier
 from domain.classification import ClassifyRequest, Draft
 from domain.errors import ConditionInvalid, InvalidInput, PromptNotUnderstood, RuleViolation
 from domain.fact import FactSpec, FactType, FactValue, Select
-from domain.plan import NAME_CHARS_MAX, Fires
+from domain.name import NAME_CHARS_MAX
+from domain.plan import Fires
 from domain.schedule import Cron, Every
 from domain.source import FeedSource, HttpSource, Source
 

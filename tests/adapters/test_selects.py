@@ -15,8 +15,9 @@ from adapters.source_rules import SourceRules
 from domain.errors import InvalidInput, SearchNotAvailable
 from domain.evidence import Document, FetchOutcome
 from domain.fact import Fact, FactSpec, FactType, FactValue, Select
-from domain.history import observation_of, resolve, temporal_call
+from domain.history import observation_of, resolve
 from domain.source import FeedSource, HttpSource, SearchSource
+from domain.temporal_function import temporal_call
 
 URL = "https://example.org/feed"
 AT = datetime(2026, 1, 1, tzinfo=UTC)

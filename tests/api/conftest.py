@@ -40,13 +40,14 @@ async def parts(
 
 
 @asynccontextmanager
-async def vigil(database: str, redis_server: str, folder: Path) -> AsyncIterator[Parts]:
+async def vigil(database: str, redis_server: str, folder: Path, *, monitor_total: int = 10_000) -> AsyncIterator[Parts]:
     """The parts of an installation with what its answers wait for. Nobody evaluates: the tests say what was seen."""
     settings = read_settings(
         data_dir=folder,
         redis_namespace=f"t{uuid.uuid1().hex[:16]}",
         fetch_allow_networks="127.0.0.0/8",
         monitor_limit=MONITOR_LIMIT,
+        monitor_total=monitor_total,
         log_level="error",
     )
     endpoints = Endpoints(

@@ -109,6 +109,9 @@ WRONG: dict[str, tuple[Json, str, str]] = {
     "condition with an unknown fact": ({"condition": "weight < 50.0"}, "condition", "weight"),
     "condition with an unknown function": ({"condition": "eval(price)"}, "condition", "eval"),
     "empty condition": ({"condition": ""}, "condition", ""),
+    "condition that is always so": ({"condition": "true"}, "condition", "Refer to a fact; the facts are: price (number)"),
+    "condition over no fact": ({"condition": "1 < 2 && !false"}, "condition", "refers to no fact"),
+    "resetting condition that is never so": ({"reset_condition": "false"}, "reset_condition", "refers to no fact"),
     "temporal function of another type": (
         {"facts": fact(type="text"), "condition": 'decreased_by(price, 0.1, "P7D")'},
         "condition",

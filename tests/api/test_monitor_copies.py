@@ -58,6 +58,15 @@ async def test_a_fork_has_the_same_plan_and_nothing_else_of_the_other_one(ada: P
     assert created.forked_from == UUID(made["id"])
 
 
+async def test_a_fork_of_a_fork_gets_the_next_free_number(ada: Person) -> None:
+    made = await ada.monitor(name="Kettle")
+    third = await ada.monitor(name="KETTLE (3)")
+    await ada.gets("POST", f"{path_of(third)}/pause")
+    second = await ada.gets("POST", f"{path_of(made)}/fork", expect=201)
+    fourth = await ada.gets("POST", f"{path_of(second)}/fork", expect=201)
+    assert (second["name"], fourth["name"]) == ("Kettle (2)", "Kettle (4)")
+
+
 async def test_a_fork_differs_in_what_its_body_says(ada: Person) -> None:
     made = await ada.monitor(name="Kettle", confirmations=2)
     fork = await ada.gets(

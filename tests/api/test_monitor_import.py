@@ -244,6 +244,17 @@ async def test_one_entry_that_is_wrong_keeps_none_of_the_others_away(ada: Person
     assert len(await ada.gets("GET", "/monitors")) == 2
 
 
+async def test_what_is_imported_again_gets_the_next_free_numbers_and_no_second_ones(ada: Person) -> None:
+    export: Json = {"format": "vigil", "paused": True}
+    export["monitors"] = [wish(name=name) for name in ("Kettle", "Kettle (2)", "kettle (7)")]
+    imports = [await ada.gets("POST", "/monitors/import", export) for _ in range(3)]
+    assert [[one["name"] for one in each["entries"]] for each in imports] == [
+        ["Kettle", "Kettle (2)", "kettle (7)"],
+        ["Kettle (3)", "Kettle (4)", "kettle (8)"],
+        ["Kettle (5)", "Kettle (6)", "kettle (9)"],
+    ]
+
+
 # Backups of changedetection.io
 
 

@@ -127,6 +127,28 @@ async def test_a_signal_source_is_created_read_changed_and_deleted(ada: Person) 
     assert await ada.gets("GET", "/signal-sources") == []
 
 
+@pytest.mark.parametrize("public_url", ["https://vigil.example", "https://vigil.example/"])
+async def test_the_address_of_a_source_is_absolute_where_it_is_known(
+    ada: Person, monkeypatch: pytest.MonkeyPatch, public_url: str
+) -> None:
+    parts = ada.installation.parts
+    monkeypatch.setattr(parts, "settings", parts.settings.model_copy(update={"public_url": public_url}))
+    async with Installation(parts) as reached:
+        monkeypatch.setattr(ada, "installation", reached)
+        headers = {"Idempotency-Key": "once"}
+        made = await ada.gets("POST", "/signal-sources", {"name": "Greenhouse"}, expect=201, headers=headers)
+        address = f"https://vigil.example/api/v1/signals/{made['id']}"
+        path = f"/signal-sources/{made['id']}"
+        told = [
+            made,
+            await ada.gets("POST", "/signal-sources", {"name": "Greenhouse"}, expect=201, headers=headers),
+            await ada.gets("GET", path),
+            *await ada.gets("GET", "/signal-sources"),
+            await ada.gets("PATCH", path, {"name": "Glasshouse"}),
+        ]
+    assert [source["url"] for source in told] == [address] * 5
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -354,13 +376,23 @@ async def test_what_a_signal_has_wrong_is_told_by_field_and_counted_for_its_owne
     source = await ada.gets("GET", f"/signal-sources/{sender.source_id}")
     assert (source["status"], source["received"], source["refused"]) == ("never", 0, 1)
     assert source["last_refused_at"] is not None
-    assert (
-        "required" in source["last_refusal"]
-        or "type" in source["last_refusal"]
-        or "additional" in source["last_refusal"]
-    )
+    assert source["last_refusal"] in {"required at /temperature", "type at /sensors/1", "additionalProperties"}
     assert await ada.gets("GET", f"/signal-sources/{sender.source_id}/signals") == []
     await sender.is_taken({"temperature": 20})
+
+
+async def test_of_a_refused_signal_nothing_is_kept_that_its_sender_wrote(ada: Person) -> None:
+    readings = {"type": "object", "additionalProperties": {"properties": {"a/b": {"type": "number"}}}}
+    sender = await sender_of(ada, schema={"properties": {"readings": readings}})
+    response = await sender.sends({"readings": {"mary@example.com": {"a/b": "Mary lives in Ely"}}})
+    error = refusal(response, 400, "VALIDATION_ERROR")
+    assert error["details"][0]["field"] == "readings.mary@example.com.a/b", "who sent it may know"
+    source = await ada.gets("GET", f"/signal-sources/{sender.source_id}")
+    assert source["last_refusal"] == "type at /readings/*/a~1b"
+    async with ada.installation.parts.pool.connection() as connection:
+        kept = await (await connection.execute("select s::text from signal_source s")).fetchall()
+    assert sender.source_id in str(kept)
+    assert "mary" not in str(kept).lower()
 
 
 @pytest.mark.parametrize(

@@ -261,7 +261,8 @@ def test_the_doctor_finds_everything_well(database: str, redis_url: str, mail_se
     findings = {finding["check"]: finding for finding in json.loads(seen.stdout)}
     assert {name: finding["level"] for name, finding in findings.items()} == dict.fromkeys(findings, "ok")
     assert findings.keys() >= {
-        "configuration", "data folder", "disk space", "PostgreSQL", "Redis", "clock", "migrations", "mail"
+        "configuration", "data folder", "disk space", "PostgreSQL", "Redis", "clock", "migrations", "mail", "scheduler",
+        "evaluator", "dead jobs",
     }  # fmt: skip
     assert seen.returncode == 0
 

@@ -17,7 +17,7 @@ from adapters.rules_provider import RulesProvider
 from adapters.source_rules import SourceRules
 from commands.event_store import ConcurrentAppend, Reserve
 from commands.http.caller import Caller
-from commands.monitors import MONITOR, NAME_ATTEMPTS_MAX, MonitorCommands
+from commands.monitors import MONITOR, MonitorCommands
 from commands.plan_compiler import PlanCompiler, Wish
 from commands.shell import ATTEMPTS_MAX, Shell, Written
 from commands.streams import load
@@ -26,6 +26,7 @@ from domain.errors import DuplicateName, NotFound, StaleVersion
 from domain.event import Metadata, NewEvents
 from domain.fact import FactSpec, FactType
 from domain.monitor import Monitor, MonitorEvent, MonitorPaused, Status
+from domain.name import numbered
 from domain.source import HttpSource
 from tests.conftest import AT
 
@@ -111,6 +112,7 @@ def world(pool: Pool) -> World:
             now=lambda: AT,
         ),
         active_max=100,
+        total_max=100,
     )
     return World(store, monitors, PostgresEventStore(pool, new_id=uuid7))
 
@@ -181,9 +183,10 @@ async def test_what_is_not_there_is_told_before_anything_is_decided(world: World
     assert world.store.loads == 2
 
 
-async def test_a_person_with_fifty_monitors_of_one_name_has_to_choose_one(world: World) -> None:
+async def test_a_person_with_a_thousand_monitors_of_one_name_has_to_choose_one(world: World) -> None:
     name, _ = await world.monitors.compiler.compile(WISH, owner_id=ADA.user_id)
-    taken = [name, *(f"{name} ({n})" for n in range(2, NAME_ATTEMPTS_MAX + 1))]
+    taken = list(numbered(name))
+    world.monitors = replace(world.monitors, total_max=2 * len(taken))
     scope = f"monitor-name:{ADA.user_id}"
     reserved = [Reserve(scope, one.casefold(), uuid7()) for one in taken[:-1]]
     await world.calm.append([], metadata=ADA.metadata(), companions=reserved)

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 from domain.duration import iso_duration
 from domain.errors import ConditionInvalid
 from domain.fact import FactSpec, FactType, FactValue
-from domain.history import (
-    FUNCTIONS,
-    Observation,
-    TemporalCall,
-    has_held,
-    lookback,
-    resolve,
-    result_type,
-    temporal_call,
-)
+from domain.history import Observation, has_held, lookback, resolve
+from domain.temporal_function import FUNCTIONS, TemporalCall, result_type, temporal_call
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PRICE = FactSpec(name="price", type=FactType.NUMBER)

@@ -5,9 +5,9 @@ import pytest
 from domain.condition import fires_by_default, kind_of
 from domain.errors import InvalidInput
 from domain.fact import FactSpec, FactType
-from domain.history import TemporalCall
 from domain.plan import Fires, Kind, check_plan
 from domain.source import HttpSource
+from domain.temporal_function import TemporalCall
 from tests.domain.plans import PLAN, plan
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ class Person:
             while True:
                 evaluation: dict[str, Any] = (await self.call("GET", path, expect=200))["data"]
                 if evaluation["status"] in {"completed", "failed"}:
+                    assert evaluation["explanation"]["versions"]["program"] == version("vigil")
                     return evaluation
                 await asyncio.sleep(0.01)
 

@@ -21,6 +21,7 @@ from adapters.postgres_pool import Pool
 from commands.http.caller import BearerAuthentication, Principal, TokenInvalid
 from commands.http.failures import EXCEPTION_HANDLERS
 from commands.http.request import BodyKeepingRequest, RequestIds
+from commands.signal_shapes import SignalAddresses
 from read_api.actions import ActionReads, ActionViews
 from read_api.audit import AuditReads
 from read_api.audit_log import AuditLog
@@ -92,7 +93,7 @@ def app(pool: Pool) -> Litestar:
             "fact_views": given(FactViews(pool)),
             "action_views": given(ActionViews(pool)),
             "trigger_views": given(TriggerViews(pool)),
-            "signal_source_views": given(SignalSourceViews(pool)),
+            "signal_source_views": given(SignalSourceViews(pool, SignalAddresses("https://vigil.example/"))),
             "notification_views": given(NotificationViews(pool)),
             "user_views": given(UserViews(pool)),
             "past_monitors": given(PastMonitors(pool, store)),

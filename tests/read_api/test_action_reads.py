@@ -4,7 +4,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from domain.action import ActionDeleted
-from read_api.actions import _ORDERS
+from read_api.paging import THING_ORDERS
 from tests.conftest import AT
 from tests.read_api.conftest import Reader
 from tests.read_api.world import World, minutes
@@ -49,6 +49,6 @@ async def test_actions_are_sorted_as_asked_for(world: World, reader: As) -> None
     assert await reader(ada).ids("/actions") == [a, b]
     assert await reader(ada).ids("/actions", sort="created_at:asc", limit=1) == [b]
     assert await reader(ada).ids("/actions", sort="name:asc", offset=1) == [b]
-    for order in _ORDERS:
+    for order in THING_ORDERS:
         assert set(await reader(ada).ids("/actions", sort=order)) == {a, b}
     assert await reader(ada).refused_field("/actions", sort="config:asc") == "sort"

@@ -1,8 +1,7 @@
 """Time travel: any stream with its events and its state, as of a moment, a version or a position of the log."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +9,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from adapters.postgres_pool import Pool
-from domain.monitor import MonitorDeleted, MonitorPaused, MonitorRenamed, State, StateChanged
+from domain.monitor import MonitorPaused, MonitorRenamed, State, StateChanged
 from domain.operation import ParkedSkipped
 from domain.user import RoleGranted
 from read_api.stream_states import AGGREGATES, kind_of
@@ -238,42 +237,3 @@ async def test_every_kind_of_stream_has_its_state(world: World, auditor: Reader)
     assert {data["kind"] for data in found} == set(AGGREGATES)
     assert all(data["state"] for data in found)
     assert kind_of("monitor.state_changed") == "monitor"
-
-
-async def test_a_monitors_owner_sees_it_as_it_was(watched: Watched, reader: Callable[[UUID], Reader]) -> None:
-    ada, path = reader(watched.owner), f"/monitors/{watched.id}"
-    now = await ada.data(path)
-    latest = await ada.data(path, as_of=watched.at(9000))
-    assert {**latest, "next_due_at": now["next_due_at"], "updated_at": now["updated_at"]} == now
-    response = await ada.answer(path, as_of=watched.at(3))
-    past = response.json()["data"]
-    assert (past["name"], past["state"], past["status"], past["version"]) == ("Big kettle", "unknown", "active", 2)
-    assert response.headers["ETag"] == '"2"'
-    assert past.keys() == now.keys()
-    assert past["created_at"] == now["created_at"]
-    assert datetime.fromisoformat(past["updated_at"]) == AT + timedelta(hours=3)
-    assert past["last_evaluated_at"] == "2026-01-01T00:01:00Z"
-    assert (await ada.data(path, as_of=watched.at(1)))["name"] == "Kettle"
-    await ada.refusal(path, 404, as_of=watched.at(0.5))
-    assert await ada.refused_field(path, as_of="2026-01-01T00:00:00") == "as_of"
-
-
-async def test_a_deleted_monitor_can_be_seen_as_it_was_before(
-    watched: Watched, world: World, reader: Callable[[UUID], Reader]
-) -> None:
-    ada, path = reader(watched.owner), f"/monitors/{watched.id}"
-    await world.append(watched.owner, watched.id, MonitorDeleted(deleted_at=AT))
-    await world.project()
-    await ada.refusal(path, 404)
-    assert (await ada.data(path, as_of=watched.at(5)))["version"] == 4
-    await ada.refusal(path, 404, as_of="2999-01-01T00:00:00Z")
-
-
-async def test_a_monitor_of_somebody_else_was_never_there(
-    watched: Watched, world: World, reader: Callable[[UUID], Reader]
-) -> None:
-    ben = reader(await world.person("Ben"))
-    foreign = await ben.refusal(f"/monitors/{watched.id}", 404, as_of=watched.at(9))
-    unknown = await ben.refusal(f"/monitors/{uuid7()}", 404, as_of=watched.at(9))
-    assert (foreign["code"], foreign["message"]) == (unknown["code"], unknown["message"])
-    await reader(watched.owner).refusal(f"/monitors/{watched.owner}", 404, as_of=watched.at(9))

@@ -25,7 +25,7 @@ async def test_an_evaluation_is_explained_with_its_condition_rule_triggers_and_v
     mail, slow = [await world.trigger(ada, monitor, action, name=name) for name in ("Mail", "Slow")]
     first = await world.evaluation(ada, monitor, minutes(1), verdict=Verdict.NOT_MET)
     second = await world.evaluation(
-        ada, monitor, minutes(2), price(49.0, minutes(2)), verdict=Verdict.MET, after=State.ACTIVE
+        ada, monitor, minutes(2), price(49.0, minutes(2)), verdict=Verdict.MET, after=State.ACTIVE, program="0.4.0"
     )
     await world.firing(ada, mail, monitor, second, minutes(2))
     held_back = TriggerSuppressed(
@@ -64,9 +64,10 @@ async def test_an_evaluation_is_explained_with_its_condition_rule_triggers_and_v
             {"trigger_id": str(mail), "name": "Mail", "outcome": "fired", "reason": None},
             {"trigger_id": str(slow), "name": "Slow", "outcome": "suppressed", "reason": "cooldown"},
         ],
-        "versions": {"plan_revision": 1, "provider": "rules", "model": None},
+        "versions": {"plan_revision": 1, "provider": "rules", "model": None, "program": "0.4.0"},
     }
-    assert (await reader(ada).data(f"/monitors/{monitor}/evaluations/{first}"))["explanation"]["previous"] is None
+    shown = (await reader(ada).data(f"/monitors/{monitor}/evaluations/{first}"))["explanation"]
+    assert (shown["previous"], shown["versions"]["program"]) == (None, None), "before programs said who they were"
 
 
 async def test_what_an_active_monitor_was_asked_is_its_reset_condition(world: World, reader: As) -> None:

@@ -41,7 +41,7 @@ async def test_a_source_is_read_with_how_it_does(world: World, reader: As, pool:
     assert shape == {
         "id": str(made),
         "name": "Greenhouse",
-        "url": f"/api/v1/signals/{made}",
+        "url": f"https://vigil.example/api/v1/signals/{made}",
         "schema": {"type": "object"},
         "silent_after": "P3D",
         "status": "never",
@@ -88,13 +88,13 @@ async def test_what_was_refused_is_told_while_the_source_is_kept(world: World, r
     async with pool.connection() as connection:
         await connection.execute(
             "insert into signal_source (id, owner_id, refused_count, last_refused_at, last_refusal) values (%s, %s, 2, %s, %s)",
-            (made, ada, AT, "temperature (type)"),
+            (made, ada, AT, "type at /temperature"),
         )
     found = await reader(ada).data(f"/signal-sources/{made}")
     assert (found["refused"], found["last_refused_at"], found["last_refusal"]) == (
         2,
         "2026-01-01T00:00:00Z",
-        "temperature (type)",
+        "type at /temperature",
     )
 
 

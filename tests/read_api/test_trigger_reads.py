@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 from domain.monitor import State
 from domain.trigger import TriggerDeleted, TriggerDisabled, TriggerSuppressed
-from read_api.triggers import _ORDERS
+from read_api.paging import THING_ORDERS
 from tests.conftest import AT
 from tests.read_api.conftest import Reader
 from tests.read_api.world import World, minutes
@@ -56,7 +56,7 @@ async def test_triggers_are_listed_all_or_those_of_a_monitor_without_deleted_one
     assert await reader(ada).ids("/triggers", monitor_id=str(uuid7())) == []
     assert await reader(ada).refused_field("/triggers", monitor_id="1") == "monitor_id"
     await reader(ada).refusal(f"/triggers/{gone}", 404)
-    for order in _ORDERS:
+    for order in THING_ORDERS:
         assert len(await reader(ada).ids("/triggers", sort=order)) == 2
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import msgspec
 from uuid_utils.compat import uuid7
 
 from adapters.postgres_event_store import PostgresEventStore
@@ -142,12 +143,13 @@ class World:
         verdict: Verdict = Verdict.NOT_MET,
         before: State = State.INACTIVE,
         after: State = State.INACTIVE,
+        program: str | None = None,
     ) -> UUID:
         """A completed evaluation, with the monitor's change when the state changed."""
         evaluation_id = uuid7()
         read = [FactExtracted(monitor_id=monitor_id, fact=fact) for fact in facts]
         outcome = completed(monitor_id, at, verdict=verdict, before=before, after=after)
-        await self.append(owner_id, evaluation_id, *read, outcome)
+        await self.append(owner_id, evaluation_id, *read, msgspec.structs.replace(outcome, program=program))
         if before is not after:
             change = StateChanged(from_state=before, to_state=after, evaluation_id=evaluation_id, changed_at=at)
             await self.append(owner_id, monitor_id, change)

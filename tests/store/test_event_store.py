@@ -76,6 +76,13 @@ async def test_a_reserved_value_is_refused_to_another_stream_and_its_events_are_
     assert await store.load(second) == []
 
 
+async def test_which_values_are_reserved_is_told_of_one_scope_only(store: PostgresEventStore) -> None:
+    held = [Reserve("name", "x", uuid7()), Reserve("name", "y", uuid7()), Reserve("other", "z", uuid7())]
+    await store.append([], metadata=metadata(), companions=held)
+    assert await store.reserved("name", ["w", "x", "y", "z"]) == {"x", "y"}
+    assert await store.reserved("name", []) == frozenset()
+
+
 async def test_a_quota_holds_against_writers_at_the_same_moment(store: PostgresEventStore) -> None:
     async def take(value: int) -> None:
         stream = uuid7()

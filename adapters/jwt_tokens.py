@@ -10,7 +10,7 @@ import jwt
 import msgspec
 
 from adapters.secret_key import derived_key
-from commands.http.caller import Principal, TokenInvalid
+from commands.caller import Principal, TokenInvalid
 
 LIFETIME_SECONDS = 900
 LEEWAY_SECONDS = 30
@@ -37,7 +37,7 @@ class _Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JwtAccessTokens:
-    """Fulfils the ports `commands.identity_ports.AccessTokens` and `commands.http.caller.TokenReader`.
+    """Fulfils the ports `commands.identity_ports.AccessTokens` and `commands.caller.TokenReader`.
 
     `secrets` are installation secrets: the first signs, all verify, found by `kid`; one that is taken out kills its
     tokens. Only HS256 with a key of our own is ever tried, whatever a token's header asks for. `now` is the clock of

@@ -14,7 +14,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from adapters.api_docs import PAGE_POLICY, ApiDocs
 from adapters.openapi_document import published
 from adapters.struct_schemas import anonymous_operations, operation_id
-from commands.http.caller import ANONYMOUS_ROUTE
+from commands.http.bearer import ANONYMOUS_ROUTE
 from commands.http.error_catalogue import ERROR_CATALOGUE
 
 DOCS_PATH = "/api/v1/docs"

@@ -15,6 +15,7 @@ Pool = AsyncConnectionPool[Connection]
 APPLICATION_ROLE = "vigil_app"
 """Whom the migrations let add events, and change everything but events. The API and the workers connect as this role, or
 as one that has been granted it."""
+CURE_OF_ROLE = "connect as vigil_app, and set VIGIL_DATABASE_OWNER_URL for migrations; see docs/operations.md"
 
 LOCK_SECONDS_MAX = 20
 # A transaction that idles would hold back the sequencer for everybody, so the server ends it.

@@ -13,7 +13,7 @@ from litestar.types import Empty, Method
 from litestar.types.internal_types import PathParameterDefinition
 from litestar.typing import FieldDefinition
 
-from commands.http.caller import ANONYMOUS_ROUTE
+from commands.http.bearer import ANONYMOUS_ROUTE
 
 
 class DescribedStructs(OpenAPISchemaPlugin):

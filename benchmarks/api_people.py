@@ -7,7 +7,8 @@ from uuid_utils.compat import uuid7
 
 from benchmarks.api_users import User
 from benchmarks.evaluate import plan_of
-from bootstrap.parts import Parts, utc_now
+from bootstrap.now_and_new import utc_now
+from bootstrap.parts import Parts
 from commands.event_store import Companion, KeepSchedule, Reserve
 from domain.evaluation import EvaluationCompleted, Evidence, FactExtracted, Verdict
 from domain.event import Metadata, NewEvents

@@ -26,7 +26,8 @@ from benchmarks.machine import Machine, describe
 from benchmarks.report import report
 from benchmarks.servers import Servers, durable_servers
 from benchmarks.site import HOSTS, free_port, serve
-from bootstrap.parts import Endpoints, Parts, open_parts, utc_now
+from bootstrap.now_and_new import utc_now
+from bootstrap.parts import Endpoints, Parts, open_parts
 from bootstrap.roles import running
 from bootstrap.running import ROLES
 from bootstrap.settings import read_settings

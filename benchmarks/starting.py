@@ -21,8 +21,9 @@ from benchmarks.machine import Machine, describe
 from benchmarks.report import Quantiles, quantiles, report
 from benchmarks.servers import Servers, durable_servers
 from benchmarks.site import free_port, serve
-from bootstrap.parts import Parts, utc_now
-from commands.http.caller import Caller
+from bootstrap.now_and_new import utc_now
+from bootstrap.parts import Parts
+from commands.caller import Caller
 
 AIM_DUE_P99_MS, AIM_ASKED_MS = 1000.0, 100.0
 LEAD_SECONDS = 3.0

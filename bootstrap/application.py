@@ -15,10 +15,11 @@ from adapters.cel_explaining import CelExplanations
 from adapters.openapi_pages import DOCS_PATH, document_route, openapi_config
 from adapters.struct_schemas import DescribedStructs
 from bootstrap.metrics import metrics_route
-from bootstrap.parts import Parts, new_id, utc_now
+from bootstrap.now_and_new import new_id, utc_now
+from bootstrap.parts import Parts
 from commands.actions_http import ActionWrites
 from commands.backtest_http import BacktestRoute
-from commands.http.caller import ANONYMOUS_ROUTE, BearerAuthentication
+from commands.http.bearer import ANONYMOUS_ROUTE, BearerAuthentication
 from commands.http.failures import EXCEPTION_HANDLERS, on_dependency_down
 from commands.http.form import API_VERSION
 from commands.http.request import BodyKeepingRequest, RequestIds

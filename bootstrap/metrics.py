@@ -12,7 +12,7 @@ from litestar.types import Guard
 
 from adapters.prometheus_metrics import CONTENT_TYPE, PrometheusMetrics
 from bootstrap.settings import Settings
-from commands.http.caller import ANONYMOUS_ROUTE
+from commands.http.bearer import ANONYMOUS_ROUTE
 
 
 def metrics_route(metrics: PrometheusMetrics, settings: Settings) -> HTTPRouteHandler:

@@ -18,7 +18,8 @@ from adapters.postgres_signed_heads import PostgresSignedHeads
 from adapters.prometheus_metrics import (
     CountedReadTables,
 )
-from bootstrap.process_adapters import ProcessAdapters, program_version, utc_now
+from bootstrap.now_and_new import program_version, utc_now
+from bootstrap.process_adapters import ProcessAdapters
 from commands.judging import Judge
 from commands.looking import Looker
 from projections.core import CORE

@@ -10,7 +10,8 @@ from redis.backoff import NoBackoff
 from adapters.postgres_person_keys import installation_person_keys
 from adapters.postgres_pool import open_pool
 from bootstrap.moving_parts import MovingParts
-from bootstrap.process_adapters import Endpoints, new_id, user_agent, utc_now
+from bootstrap.now_and_new import new_id, utc_now
+from bootstrap.process_adapters import Endpoints, user_agent
 from bootstrap.settings import Settings
 from bootstrap.write_side import WriteSide
 

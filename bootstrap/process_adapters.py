@@ -5,13 +5,9 @@ import re
 import socket
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
-from uuid import UUID
 
 import redis.asyncio as redis
-from uuid_utils.compat import uuid7
 from yarl import URL
 
 from adapters.aiohttp_fetcher import AiohttpFetcher
@@ -43,27 +39,13 @@ from adapters.redis_jobs import RedisJobs
 from adapters.redis_log import RedisLog
 from adapters.rendering_fetcher import RenderingFetcher
 from adapters.smtp_mailer import SmtpMailer
+from bootstrap.now_and_new import new_id, program_version, utc_now
 from bootstrap.settings import Settings
 from commands.shell import Shell
 from read_api.live import LiveMonitors
 from workers.log_reader import LogReader
 
 PURPOSE = "reads single pages on behalf of people who watch them"
-
-
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
-
-
-def new_id() -> UUID:
-    """A time-ordered id (UUIDv7, RFC 9562)."""
-    return uuid7()
-
-
-def program_version() -> str:
-    """Which version of Vigil this is."""
-    return version("vigil")
 
 
 def user_agent(public_url: str | None) -> str:

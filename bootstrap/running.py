@@ -13,9 +13,11 @@ from adapters.data_dir import DataDirLock, publish_endpoints, read_endpoints, wi
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.embedded_redis import EmbeddedRedis
 from adapters.mail_catcher import MailCatcher
+from adapters.postgres_pool import CURE_OF_ROLE
 from adapters.secret_key import installation_secret
 from bootstrap.application import make_application
-from bootstrap.parts import Endpoints, Parts, open_parts, utc_now
+from bootstrap.now_and_new import utc_now
+from bootstrap.parts import Endpoints, Parts, open_parts
 from bootstrap.roles import Role, ServerWatch, listen, running, serving, url_of
 from bootstrap.settings import EndpointsUnknown, Settings
 from workers.lifecycle import Stop
@@ -34,9 +36,6 @@ ROLES: Mapping[str, Callable[[Parts], Role]] = {
     "retention": Parts.retention,
 }
 """The workers by the names `vigil worker` knows."""
-
-
-CURE_OF_ROLE = "connect as vigil_app, and set VIGIL_DATABASE_OWNER_URL for migrations; see docs/operations.md"
 
 
 class StoppedEarly(Exception):

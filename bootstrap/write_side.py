@@ -8,7 +8,8 @@ from adapters.postgres_identity import PostgresAccounts, PostgresSessions
 from adapters.postgres_past_evaluations import PostgresPastEvaluations
 from adapters.rules_provider import RulesProvider
 from adapters.source_rules import SourceRules
-from bootstrap.process_adapters import ProcessAdapters, new_id, utc_now
+from bootstrap.now_and_new import new_id, utc_now
+from bootstrap.process_adapters import ProcessAdapters
 from commands.actions import ActionCommands
 from commands.backtest import Backtesting
 from commands.identity import IdentityCommands

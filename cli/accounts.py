@@ -16,7 +16,7 @@ from adapters.mail_folder import forget_mail_to
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_identity import PostgresAccounts, PostgresSessions
 from adapters.postgres_pool import Pool
-from bootstrap.parts import new_id, utc_now
+from bootstrap.now_and_new import new_id, utc_now
 from bootstrap.settings import Settings
 from cli.acts import operator
 from cli.arguments import confirmed

@@ -5,7 +5,7 @@ import os
 
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_pool import Pool
-from bootstrap.parts import new_id
+from bootstrap.now_and_new import new_id
 from commands.operations import record_operation
 from domain.operation import OperationEvent
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from adapters.log_archive import Segment, sha256_of
 from adapters.log_signatures import PublicKeys, known_signing_key
 from adapters.postgres_archive import ArchivedSegment, PostgresArchive
-from bootstrap.parts import utc_now
+from bootstrap.now_and_new import utc_now
 from bootstrap.settings import Settings
 from cli.acts import record_act
 from cli.connection import configured, open_owner_database, run

@@ -9,7 +9,7 @@ import typer
 from adapters.audited_acts import Record
 from adapters.postgres_dead_jobs import DeadJob, PostgresDeadJobs
 from adapters.postgres_pool import Pool
-from bootstrap.parts import utc_now
+from bootstrap.now_and_new import utc_now
 from bootstrap.settings import Settings
 from cli.acts import record_act
 from cli.connection import configured, open_database, run

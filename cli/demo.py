@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from adapters.demo_site import DEMO_MONITORS, DemoMonitor, DemoSite
-from bootstrap.parts import utc_now
+from bootstrap.now_and_new import utc_now
 from bootstrap.running import Running, StoppedEarly
 from bootstrap.settings import Settings
 from cli.demo_log import DemoLog

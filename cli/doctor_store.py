@@ -10,12 +10,11 @@ import psycopg
 from adapters import yoyo_migrations
 from adapters.postgres_guard import PostgresGuard
 from adapters.postgres_person_keys import keys_status
-from adapters.postgres_pool import open_pool
+from adapters.postgres_pool import CURE_OF_ROLE, open_pool
 from adapters.postgres_status import consumer_status, tables_status
 from adapters.secret_key import SecretKeyRefused
 from adapters.wrapping_keys import known_wrapping_keys
-from bootstrap.parts import utc_now
-from bootstrap.running import CURE_OF_ROLE
+from bootstrap.now_and_new import utc_now
 from bootstrap.settings import Settings
 from cli.connection import CONNECT_SECONDS
 from cli.doctor_engine import examine_engine

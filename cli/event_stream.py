@@ -14,7 +14,7 @@ from rich.text import Text
 from adapters.personal_data import KeyOf, hide_event, open_event
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_person_keys import HiddenKeys
-from bootstrap.parts import new_id
+from bootstrap.now_and_new import new_id
 from bootstrap.settings import Settings
 from cli.arguments import moment
 from cli.connection import configured, keys_of_people, open_database, run

@@ -23,6 +23,7 @@ from adapters.postgres_leases import PostgresLeases
 from adapters.postgres_log_proof import PostgresLogProof
 from adapters.postgres_pool import Pool
 from adapters.postgres_signed_heads import PostgresSignedHeads
+from bootstrap.now_and_new import utc_now
 from bootstrap.settings import Settings
 from cli.connection import configured, open_database, run
 from cli.event_lines import clean
@@ -127,8 +128,6 @@ async def _covering(settings: Settings, pool: Pool, *, last: int | None, end: in
     heads, newest = PostgresSignedHeads(pool), await PostgresSignedHeads(pool).last()
     key = known_signing_key(settings.data_dir, settings.secret_key)
     if key is not None and (newest is None or newest.key_id == key.key_id):  # another one's key must not sign this log
-        from bootstrap.parts import utc_now  # noqa: PLC0415  it loads everything, for which nobody else here waits
-
         notary = Notary(heads, key, PostgresLeases(pool), holder="export", now=utc_now, monotonic=time.monotonic)
         try:
             return await notary.sign(last or end)

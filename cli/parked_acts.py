@@ -17,7 +17,8 @@ from adapters.postgres_parking import PostgresParking
 from adapters.postgres_pool import Pool
 from adapters.postgres_read_tables import PostgresReadTables
 from adapters.secret_key import installation_secret
-from bootstrap.parts import open_parts, utc_now
+from bootstrap.now_and_new import utc_now
+from bootstrap.parts import open_parts
 from bootstrap.running import known_endpoints
 from bootstrap.settings import Settings
 from cli.acts import record_act

@@ -16,7 +16,7 @@ from adapters.postgres_drift import TableDrift
 from adapters.postgres_log import PostgresLog
 from adapters.postgres_pool import Pool
 from adapters.postgres_rebuild import Rebuild, RebuildProgress
-from bootstrap.parts import utc_now
+from bootstrap.now_and_new import utc_now
 from bootstrap.settings import Settings
 from cli.acts import record_act
 from cli.connection import configured, keys_of_people, open_owner_database, run

@@ -10,7 +10,7 @@ from adapters.data_dir import DataDirLock
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.postgres_pool import Pool, open_pool
 from adapters.postgres_repair import APPLICATION_NAME, Repaired, StoreRepair
-from bootstrap.parts import utc_now
+from bootstrap.now_and_new import utc_now
 from bootstrap.settings import EndpointsUnknown, Settings
 from cli.acts import record_act
 from cli.arguments import confirmed

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from adapters.postgres_person_keys import KeysStatus, keys_status
 from adapters.wrapping_keys import KEY_FILE, known_wrapping_keys
-from bootstrap.parts import utc_now
+from bootstrap.now_and_new import utc_now
 from bootstrap.settings import Settings
 from cli.acts import record_act
 from cli.connection import configured, keys_of_people, open_database, run

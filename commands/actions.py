@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from commands.http.caller import Caller
+from commands.caller import Caller
 from commands.shell import Shell, Written
 from commands.streams import Aggregate
 from domain import action

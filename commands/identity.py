@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from email_validator import EmailNotValidError, validate_email
 
+from commands.caller import Caller
 from commands.event_store import (
     AlreadyReserved,
     Companion,
@@ -19,7 +20,6 @@ from commands.event_store import (
     PersonErased,
     Reserve,
 )
-from commands.http.caller import Caller
 from commands.identity_ports import AccessTokens, Accounts, LinkInvalid, LinkTokens, Passwords, Sessions
 from commands.shell import ATTEMPTS_MAX, Shell
 from commands.streams import Aggregate, Loaded, load

@@ -9,7 +9,7 @@ from litestar import Controller, MediaType, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody
 
-from commands.http.caller import ANONYMOUS_ROUTE
+from commands.http.bearer import ANONYMOUS_ROUTE
 from commands.http.form import AnyRequest, Envelope, answer
 from commands.identity import IdentityCommands, TokenPair
 from domain.errors import RuleViolation

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.http.caller import Caller
+from commands.caller import Caller
 from commands.monitors import MONITOR, MonitorCommands, NewMonitor
 from commands.plan_compiler import Wish
 from commands.shell import IdempotencyKeyReused, IdempotentReplay, Written

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from uuid import UUID
 
+from commands.caller import Caller
 from commands.event_store import (
     AlreadyReserved,
     Companion,
@@ -17,7 +18,6 @@ from commands.event_store import (
     Release,
     Reserve,
 )
-from commands.http.caller import Caller
 from commands.plan_compiler import PlanCompiler, Wish
 from commands.shell import ATTEMPTS_MAX, Shell, Written
 from commands.streams import Aggregate, Loaded, SnapshotRule, load_own

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from commands.caller import Caller
 from commands.event_store import (
     AlreadyAnswered,
     AlreadyReserved,
@@ -21,7 +22,6 @@ from commands.event_store import (
     QuotaExceeded,
     Receipt,
 )
-from commands.http.caller import Caller
 from commands.streams import Aggregate, Loaded, load_own
 from domain.crash_points import CrashPoint, reached
 from domain.errors import RuleViolation, StaleVersion

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from commands.http.caller import header
+from commands.http.bearer import header
 from domain.errors import RuleViolation
 
 TOLERANCE = timedelta(minutes=5)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from commands.caller import Caller
 from commands.event_store import (
     Companion,
     DropSignalSource,
@@ -18,7 +19,6 @@ from commands.event_store import (
     Release,
     Reserve,
 )
-from commands.http.caller import Caller
 from commands.http.form import ErrorDetail
 from commands.shell import IdempotentReplay, Shell, Written
 from commands.streams import Aggregate

@@ -14,7 +14,7 @@ from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.types import ExceptionHandlersMap
 
-from commands.http.caller import ANONYMOUS_ROUTE
+from commands.http.bearer import ANONYMOUS_ROUTE
 from commands.http.failures import Failure, failure
 from commands.http.form import AnyRequest, Envelope, ErrorDetail, answer
 from commands.http.writing import Projected, Views, caller_of, changed, deleted, first_of, if_version, started

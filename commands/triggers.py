@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from commands.actions import ACTION
-from commands.http.caller import Caller
+from commands.caller import Caller
 from commands.monitors import MONITOR
 from commands.shell import Shell, Written
 from commands.streams import Aggregate, SnapshotRule, load_own

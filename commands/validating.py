@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from commands.http.caller import Caller
+from commands.caller import Caller
 from commands.monitors import MONITOR, MonitorCommands
 from commands.plan_compiler import Wish
 from commands.streams import load_own

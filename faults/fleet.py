@@ -11,7 +11,7 @@ from uuid import UUID
 
 import psycopg
 
-from bootstrap.parts import utc_now
+from bootstrap.now_and_new import utc_now
 from commands.event_store import ConcurrentAppend, EventStore, KeepSchedule
 from domain.event import Event, Metadata, NewEvents
 from domain.fact import FactSpec, FactType, Select

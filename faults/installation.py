@@ -14,7 +14,7 @@ import redis as sync_redis
 from adapters.embedded_redis import EmbeddedRedis
 from adapters.postgres_pool import APPLICATION_ROLE
 from bootstrap.crashing import TOLD
-from bootstrap.parts import utc_now
+from bootstrap.now_and_new import utc_now
 from faults.launcher import Launcher, Process
 from faults.ledger import Death, Ledger
 

@@ -15,7 +15,7 @@ import redis
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_exchange import PREVIOUS
 from adapters.postgres_pool import Pool, open_pool
-from bootstrap.parts import new_id, utc_now
+from bootstrap.now_and_new import new_id, utc_now
 from faults.fleet import Fleet
 from faults.installation import LAYOUT, SECRET_KEY, Installation
 from faults.invariants import Finding, Invariant, check

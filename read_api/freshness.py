@@ -16,7 +16,8 @@ from litestar.handlers.base import BaseRouteHandler
 from litestar.types import Guard
 from psycopg.rows import DictRow
 
-from commands.http.caller import Caller, header
+from commands.caller import Caller
+from commands.http.bearer import header
 from commands.http.failures import RETRY_AFTER_SECONDS, AnyRequest, failure
 from commands.http.form import ErrorEnvelope
 from domain.errors import InvalidInput

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 
-from commands.http.caller import ANONYMOUS_ROUTE
+from commands.http.bearer import ANONYMOUS_ROUTE
 from domain.log_state import REPAIR, RESTORED, LogState
 from projections.core import CORE
 from read_api.database import Pool

@@ -112,6 +112,12 @@ def redis_url(redis_server: str) -> str:
     return redis_server
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: a third of the tests' time is waiting."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Names that are the same in every process: xdist compares them, and made-up keys and addresses of functions differ."""
     if isinstance(val, str) and len(val) <= 30 and val.isprintable():

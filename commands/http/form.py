@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request
 
-from commands.http.caller import Caller
+from commands.caller import Caller
 
 API_VERSION = "1.0.0"
 

@@ -10,8 +10,8 @@ from litestar.enums import ScopeType
 from litestar.exceptions import ClientException, SerializationException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from commands.caller import Caller
 from commands.http.body import body_errors
-from commands.http.caller import Caller
 from commands.http.form import API_VERSION, ErrorDetail, RequestInvalid
 
 REQUEST_ID_CHARS_MAX = 128

@@ -8,8 +8,9 @@ from uuid import UUID
 import msgspec
 from litestar import Response
 
+from commands.caller import Caller
 from commands.event_store import Receipt
-from commands.http.caller import Caller, header
+from commands.http.bearer import header
 from commands.http.form import AnyRequest, Envelope, answer
 from commands.shell import IdempotentReplay, Shell, Written
 from domain.errors import InvalidInput, NotFound, StaleVersion

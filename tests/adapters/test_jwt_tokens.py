@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from adapters.hmac_link_tokens import HmacLinkTokens
 from adapters.jwt_tokens import JwtAccessTokens
 from adapters.secret_key import derived_key
-from commands.http.caller import Principal, TokenInvalid
+from commands.caller import Principal, TokenInvalid
 from commands.identity_ports import LinkInvalid
 
 OLD, NEW = b"old installation secret of 32 chars", b"new installation secret of 32 chars"

@@ -14,7 +14,8 @@ from litestar.testing import TestClient
 from adapters.api_docs import PAGE_POLICY
 from adapters.openapi_pages import document_route, openapi_config, published_document
 from adapters.struct_schemas import DescribedStructs
-from commands.http.caller import ANONYMOUS_ROUTE, BearerAuthentication, Principal, TokenInvalid
+from commands.caller import Principal, TokenInvalid
+from commands.http.bearer import ANONYMOUS_ROUTE, BearerAuthentication
 from commands.http.error_catalogue import ERROR_CATALOGUE
 from commands.http.failures import EXCEPTION_HANDLERS
 from commands.http.form import Accepted, Envelope

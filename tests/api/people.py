@@ -10,7 +10,8 @@ import httpx
 
 from adapters.argon2_passwords import Argon2Passwords
 from bootstrap.application import make_application
-from bootstrap.parts import Parts, new_id, utc_now
+from bootstrap.now_and_new import new_id, utc_now
+from bootstrap.parts import Parts
 from domain.event import Event, Metadata, NewEvents
 from domain.user import EmailVerificationRequested
 from read_api.freshness import ProjectionWait

@@ -5,7 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from bootstrap.parts import Parts, new_id, utc_now
+from bootstrap.now_and_new import new_id, utc_now
+from bootstrap.parts import Parts
 from commands.backtest import BacktestRunning
 from domain.evaluation import EvaluationCompleted, FactExtracted, Verdict
 from domain.event import Metadata, NewEvents

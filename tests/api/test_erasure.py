@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from bootstrap.parts import new_id, utc_now
+from bootstrap.now_and_new import new_id, utc_now
 from domain.errors import NotFound
 from domain.event import Metadata
 from domain.user import UserErased

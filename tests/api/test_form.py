@@ -9,7 +9,7 @@ import httpx
 import psycopg
 import pytest
 
-from commands.http.caller import key_in_events
+from commands.caller import key_in_events
 from commands.http.error_catalogue import ERROR_CATALOGUE
 from tests.api.people import Installation, Json, Person, wish
 

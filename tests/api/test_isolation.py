@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from adapters.openapi_document import METHODS
-from bootstrap.parts import new_id, utc_now
+from bootstrap.now_and_new import new_id, utc_now
 from domain.evaluation import EvaluationRequested
 from domain.notification import MailKind, NotificationRequested
 from tests.api.people import Installation, Json, Person, wish

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.parts import Endpoints, Parts, new_id, open_parts, utc_now
+from bootstrap.now_and_new import new_id, utc_now
+from bootstrap.parts import Endpoints, Parts, open_parts
 from bootstrap.settings import read_settings
 from commands.actions import ACTION
-from commands.http.caller import Caller
+from commands.caller import Caller
 from commands.streams import load
 from domain.action import EmailAction
 from domain.event import Metadata, NewEvents

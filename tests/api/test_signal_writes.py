@@ -541,6 +541,6 @@ async def test_an_erased_person_leaves_neither_signals_nor_secrets_that_could_be
 
 
 async def caller(person: Person) -> Any:  # noqa: ANN401
-    from commands.http.caller import Caller  # noqa: PLC0415
+    from commands.caller import Caller  # noqa: PLC0415
 
     return Caller(user_id=person.user_id, roles=frozenset({"member"}), correlation_id=person.user_id)

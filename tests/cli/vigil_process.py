@@ -95,8 +95,12 @@ class RunningVigil:
     def ask(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def exit_code(self, *, within_seconds: float = 20) -> int:
-        return self.process.wait(within_seconds)
+    def exit_code(self, *, within_seconds: float = SECONDS_MAX) -> int:
+        try:
+            return self.process.wait(within_seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"still running after {within_seconds} s; it said: {self.output}") from None
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from adapters.mail_folder import MailFolder, forget_mail_to
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_identity import PostgresAccounts, PostgresSessions
 from adapters.postgres_pool import Pool
+from commands.caller import Principal, TokenInvalid
 from commands.event_store import ConcurrentAppend
-from commands.http.caller import Principal, TokenInvalid
 from commands.identity import (
     IdentityCommands,
     InvalidCredentials,

@@ -15,8 +15,8 @@ from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_pool import Pool
 from adapters.rules_provider import RulesProvider
 from adapters.source_rules import SourceRules
+from commands.caller import Caller
 from commands.event_store import ConcurrentAppend, Reserve
-from commands.http.caller import Caller
 from commands.monitors import MONITOR, MonitorCommands
 from commands.plan_compiler import PlanCompiler, Wish
 from commands.shell import ATTEMPTS_MAX, Shell, Written

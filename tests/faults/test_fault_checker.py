@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from adapters.postgres_exchange import PREVIOUS
-from bootstrap.parts import utc_now
+from bootstrap.now_and_new import utc_now
 from faults.invariants import Finding, Invariant, check
 from faults.ledger import Attempt, Command, Death, Flip, Ledger, Mail, Read, Sent
 from faults.run import at_rest, installed

@@ -13,7 +13,7 @@ from adapters.postgres_log import PostgresLog
 from adapters.postgres_parking import PostgresParking
 from adapters.postgres_pool import Pool, open_pool
 from adapters.postgres_read_tables import PostgresReadTables
-from bootstrap.parts import utc_now
+from bootstrap.now_and_new import utc_now
 from domain import action, user
 from domain.action import ActionRevised, EmailAction
 from domain.event import Event, Metadata, NewEvents

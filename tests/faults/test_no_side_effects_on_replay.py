@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from adapters.mail_catcher import MailCatcher
 from adapters.mail_folder import CaughtMail
 from adapters.postgres_pool import Pool
-from bootstrap.parts import utc_now
+from bootstrap.now_and_new import utc_now
 from domain.schedule import Every
 from domain.user import EmailVerificationRequested
 from tests.cli.vigil_process import vigil

@@ -14,7 +14,8 @@ from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.pdf_fetcher import PdfFetcher
 from adapters.postgres_pool import Pool, open_pool
 from adapters.rendering_fetcher import RenderingFetcher
-from bootstrap.parts import Endpoints, open_parts, utc_now
+from bootstrap.now_and_new import utc_now
+from bootstrap.parts import Endpoints, open_parts
 from bootstrap.roles import Role, running
 from bootstrap.settings import read_settings
 from faults.invariants import Invariant, check

@@ -18,7 +18,8 @@ from adapters.log_signatures import PublicKeys, SigningKey
 from adapters.postgres_audit import PostgresLogVerifier
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_pool import Pool
-from commands.http.caller import BearerAuthentication, Principal, TokenInvalid
+from commands.caller import Principal, TokenInvalid
+from commands.http.bearer import BearerAuthentication
 from commands.http.failures import EXCEPTION_HANDLERS
 from commands.http.request import BodyKeepingRequest, RequestIds
 from commands.signal_shapes import SignalAddresses

@@ -20,8 +20,9 @@ from adapters.postgres_schedule import PostgresSchedule
 from adapters.prometheus_metrics import CountedEventStore, CountedLog, CountedReadTables, PrometheusMetrics
 from bootstrap.metrics import metrics_route
 from bootstrap.settings import read_settings
+from commands.caller import Principal
 from commands.event_store import ConcurrentAppend
-from commands.http.caller import BearerAuthentication, Principal
+from commands.http.bearer import BearerAuthentication
 from commands.http.failures import EXCEPTION_HANDLERS
 from commands.http.request import RequestIds
 from domain.event import Metadata, NewEvents

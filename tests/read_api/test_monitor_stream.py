@@ -19,7 +19,8 @@ from adapters.cel_explaining import CelExplanations
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_pool import Pool
 from bootstrap.roles import serving, url_of
-from commands.http.caller import BearerAuthentication, Principal
+from commands.caller import Principal
+from commands.http.bearer import BearerAuthentication
 from commands.http.failures import EXCEPTION_HANDLERS
 from commands.http.request import BodyKeepingRequest, RequestIds
 from domain.log_entry import partition_of

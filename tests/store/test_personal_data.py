@@ -71,6 +71,7 @@ NOT_PERSONAL = {
         "evidence[].outcome",
         "evidence[].url",
         "model",
+        "program",
         "provider",
         "reason",
     },

@@ -33,7 +33,7 @@ from adapters.postgres_read_tables import PostgresReadTables
 from adapters.postgres_repair import APPLICATION_NAME
 from adapters.postgres_signed_heads import PostgresSignedHeads
 from adapters.redis_log import RedisLog
-from bootstrap.parts import utc_now
+from bootstrap.now_and_new import utc_now
 from domain.event import Metadata, NewEvents
 from domain.log_entry import PARTITIONS
 from domain.operation import StoreRepaired

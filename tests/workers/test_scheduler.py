@@ -17,8 +17,8 @@ from adapters.network_guard import NetworkGuard
 from adapters.redis_jobs import RedisJobs
 from adapters.rules_provider import RulesProvider
 from adapters.source_rules import SourceRules
+from commands.caller import Caller
 from commands.event_store import WAITING_REQUEST, AlreadyReserved, KeepSchedule
-from commands.http.caller import Caller
 from commands.monitors import MonitorCommands
 from commands.plan_compiler import PlanCompiler
 from commands.shell import Shell, Written

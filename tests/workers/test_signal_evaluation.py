@@ -13,8 +13,8 @@ from uuid_utils.compat import uuid7
 
 from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.json_schemas import JsonSchemas
+from commands.caller import Caller
 from commands.event_store import DropSchedule, KeepSchedule, KeepSignalSecret
-from commands.http.caller import Caller
 from commands.shell import Shell
 from commands.signal_receiving import Received, SignalReceiver
 from commands.signal_signature import SignatureRefused, new_secret

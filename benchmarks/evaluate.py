@@ -207,7 +207,7 @@ async def change_the_site(site: int) -> None:
         await session.post(f"http://127.0.0.1:{site}/change")
 
 
-async def measure(servers: Servers, *, monitors: int, evaluators_max: int) -> EvaluateFigures:
+async def measure(servers: Servers, *, monitors: int, evaluators_max: int, times: int) -> EvaluateFigures:
     """All rounds: a first one, in which everything is new; then unchanged and changed, with one evaluator and more."""
     rounds, site = list[Round](), free_port()
     async with AsyncExitStack() as stack:
@@ -223,7 +223,7 @@ async def measure(servers: Servers, *, monitors: int, evaluators_max: int) -> Ev
             await asyncio.sleep(3)
             if count == 1:
                 rounds.append(await one_round(parts.pool, site, "first", monitors, evaluators, beside))
-            for _ in range(2):
+            for _ in range(times):
                 rounds.append(await one_round(parts.pool, site, "unchanged", monitors, evaluators, beside))
                 await change_the_site(site)
                 rounds.append(await one_round(parts.pool, site, "changed", monitors, evaluators, beside))
@@ -242,10 +242,12 @@ async def until_answered(site: int) -> None:
                 return
 
 
-def run(servers: Servers, *, monitors: int, evaluators_max: int, json: Path | None = None) -> EvaluateFigures:
+def run(
+    servers: Servers, *, monitors: int, evaluators_max: int, times: int = 2, json: Path | None = None
+) -> EvaluateFigures:
     """Measure on these servers and report."""
     machine = describe(servers.database_url, servers.redis_url)
-    figures = uvloop.run(measure(servers, monitors=monitors, evaluators_max=evaluators_max))
+    figures = uvloop.run(measure(servers, monitors=monitors, evaluators_max=evaluators_max, times=times))
     report("evaluate", machine, figures, _lines(figures, machine), json)
     return figures
 
@@ -270,11 +272,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluate", description=__doc__)
     parser.add_argument("--monitors", type=int, default=10_000)
     parser.add_argument("--evaluators", type=int, default=2, help="rounds are run with 1 to so many")
+    parser.add_argument("--times", type=int, default=2, help="how often the rounds of each are run")
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with durable_servers() as servers:
-        run(servers, monitors=given.monitors, evaluators_max=given.evaluators, json=given.json)
+        run(servers, monitors=given.monitors, evaluators_max=given.evaluators, times=given.times, json=given.json)
 
 
 if __name__ == "__main__":

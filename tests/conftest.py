@@ -11,11 +11,16 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis as sync_redis
+from hypothesis import settings
 from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
 from adapters import yoyo_migrations
 from adapters.postgres_pool import APPLICATION_ROLE, open_pool
+
+# How long an example takes depends on who else works on the machine, and is no test of what it shows.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 """A moment for tests that need one and do not care which."""

@@ -341,7 +341,7 @@ schemas = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(first=schemas, second=schemas)
 def test_no_schema_whatever_makes_it_fail(first: Any, second: Any) -> None:  # noqa: ANN401  any JSON value
     document = {

@@ -43,7 +43,7 @@ async def test_a_letter_is_the_same_however_the_keyboard_composes_it(passwords: 
 
 
 @given(st.text(alphabet=st.characters(codec=None), max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_text_can_be_a_password_and_can_be_tried(password: str) -> None:
     async def round_trip() -> None:
         passwords = Argon2Passwords(passes=1, memory_kib=8, lanes=1)

@@ -74,7 +74,7 @@ def contents(application_pool: Pool) -> PostgresEvidence:
     return PostgresEvidence(application_pool)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=5000))
 async def test_what_was_put_is_got_byte_for_byte(contents: PostgresEvidence, body: bytes) -> None:
     document = msgspec.structs.replace(page(), body=body, hash=hashlib.sha256(body).hexdigest())

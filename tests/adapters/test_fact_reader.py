@@ -92,7 +92,7 @@ def test_the_keys_of_a_feeds_items_are_cut_with_them_and_stay_theirs() -> None:
     assert len(msgspec.json.encode(fact.keys)) == 50 * 19 + 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ANYTHING, st.lists(ANYTHING, min_size=1, max_size=5))
 def test_whatever_a_page_spells_can_be_stored(name: str, names: list[str]) -> None:
     for fact in read({"name": name, "names": names}, TEXT, LIST).values():

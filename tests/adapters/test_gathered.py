@@ -126,7 +126,7 @@ async def test_who_stops_waiting_stops_nobody_else() -> None:
     odd=st.frozensets(st.integers(0, 59), max_size=5),
     dead=st.frozensets(st.integers(0, 59), max_size=2),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_however_questions_come_each_is_put_once_and_answered_and_nothing_is_left(
     arrivals: list[tuple[int, bool]], odd: frozenset[int], dead: frozenset[int]
 ) -> None:

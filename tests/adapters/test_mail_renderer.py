@@ -221,7 +221,7 @@ def test_a_person_is_told_what_to_do_about_each_kind_of_failure(code: str) -> No
 
 
 @given(st.lists(st.text(max_size=60), min_size=5, max_size=5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_nothing_from_outside_steers_a_mail_about_outages(words: list[str]) -> None:
     name, url, code, message, person = words
     outage = replace(
@@ -349,7 +349,7 @@ ATTRIBUTES = {
 
 
 @given(st.lists(outside, min_size=8, max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_nothing_from_outside_becomes_an_element_an_attribute_or_a_control_character(words: list[str]) -> None:
     name, person, prompt, why, condition, quote, value, url = words
     one_fact = replace(fact(value, kind=FactType.TEXT, quote=quote, source_url=url), name=name, unit=why)

@@ -92,7 +92,7 @@ def test_a_page_of_too_many_elements_has_no_main_text() -> None:
     assert main_text(page(HOSTILE["more elements than are read"])) == ""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.sampled_from(["<p>", "</p>", "<main>", "<ul><li>", "</ul>", "<table>", "<td>", "<nav>", "</nav>", "<html>"])

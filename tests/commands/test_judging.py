@@ -228,7 +228,7 @@ OVER_TIME = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 5).map(float)), min_size=1, max_size=8),
     extra=st.lists(st.integers(0, 400), max_size=12),

@@ -30,7 +30,7 @@ PRICE_CONDITIONS = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     looks=st.lists(st.tuples(st.integers(1, 40), st.none() | st.integers(1, 5).map(float)), min_size=1, max_size=25),
     condition=st.sampled_from(PRICE_CONDITIONS),

@@ -111,7 +111,7 @@ def steps_of(union: object, first: type[Event]) -> st.SearchStrategy[tuple[Event
     [(MONITOR, monitor.MonitorEvent, MonitorCreated), (TRIGGER, trigger.TriggerEvent, TriggerCreated)],
     ids=["monitor", "trigger"],
 )
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), after_events=st.integers(0, 8))
 async def test_a_state_is_the_same_with_and_without_snapshots(
     watched: Watched,

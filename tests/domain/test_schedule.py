@@ -271,7 +271,7 @@ lateness = st.lists(st.integers(0, 59_999), min_size=50, max_size=50)
 
 
 @given(schedule=schedules, monitor_id=st.uuids(), due_at=moments, late_ms=lateness)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_monitor_is_handed_out_a_little_after_each_slot_and_its_slots_do_not_drift(
     schedule: Schedule, monitor_id: UUID, due_at: datetime, late_ms: list[int]
 ) -> None:

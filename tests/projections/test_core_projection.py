@@ -58,7 +58,7 @@ def cut(entries: Sequence[LogEntry], random: Random, largest: int) -> list[Seque
 
 
 @given(seed=st.integers(0, 2**32), largest=st.integers(2, 200))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_the_tables_do_not_depend_on_how_the_log_is_cut_into_batches(pool: Pool, seed: int, largest: int) -> None:
     entries = list(History(seed, people=2, monitors_each=2).entries(150))
     one_by_one = await projected(pool, [[entry] for entry in entries])

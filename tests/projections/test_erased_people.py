@@ -76,7 +76,7 @@ def on_their_way(erased: LogEntry, before: Sequence[LogEntry]) -> list[LogEntry]
 
 
 @given(seed=st.integers(0, 2**32), largest=st.integers(2, 100))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_live_tables_equal_a_rebuild_wherever_the_erasure_stands_in_the_log(
     pool: Pool, seed: int, largest: int
 ) -> None:

@@ -56,7 +56,7 @@ async def shouted_where_personal(entries: Sequence[LogEntry]) -> Sequence[LogEnt
 
 
 @given(seed=st.integers(0, 2**32), batch=st.integers(1, 400), opening=st.sampled_from(["nothing", "personal fields"]))
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_a_replay_gives_what_the_live_projection_gave(
     pool: Pool, database: str, seed: int, batch: int, opening: str
 ) -> None:
@@ -81,7 +81,7 @@ async def test_a_replay_gives_what_the_live_projection_gave(
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_within_a_run_a_stream_never_goes_back(seed: int) -> None:
     handlers = CORE.by_type()
     entries = with_erasures(list(History(seed, people=2, monitors_each=2).entries(120)), Random(seed))

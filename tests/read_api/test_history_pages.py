@@ -22,7 +22,7 @@ Clock = list[float]
 clocks: st.SearchStrategy[Clock] = st.lists(
     st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 61.0, 1441.0]), min_size=1, max_size=9
 )
-one_database = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+one_database = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 async def looked(world: World, owner: UUID, monitor: UUID, clock: Clock) -> list[UUID]:

@@ -88,7 +88,7 @@ async def test_who_appends_in_the_turn_in_which_all_others_are_done_is_written_t
 @given(
     attempts=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_appends_meet_each_is_stored_or_refused_as_if_alone(
     attempts: list[tuple[int, int]], database: str
 ) -> None:

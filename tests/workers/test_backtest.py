@@ -139,7 +139,7 @@ MADE_CONDITIONS = [
 MADE_RESETS = [None, None, "price > 220", 'price > 220 && held_for("PT4M")']
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     condition=st.sampled_from(MADE_CONDITIONS),
     reset=st.sampled_from(MADE_RESETS),

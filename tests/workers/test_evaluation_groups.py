@@ -292,7 +292,7 @@ leavings = st.builds(
     handed_out=st.booleans(),
     attempts=st.integers(0, 4),
 )
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_a_schedule_is_the_same_whether_an_evaluation_is_recorded_alone_or_with_others(
     leaves: Previous, due_at: datetime, *, slot_moved: bool, handed_out: bool, attempts: int, world: World
 ) -> None:

@@ -94,7 +94,7 @@ waits = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 20)), min_size=1, m
 
 @given(due=waits, places=st.integers(1, 8))
 @example(due=[(0, 20)] * 9 + [(1, 0)], places=2)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_nobody_gets_a_second_place_before_everybody_has_one(
     due: list[tuple[int, int]], places: int, pool: Pool, own_pool: Pool
 ) -> None:

@@ -99,7 +99,7 @@ async def test_titles_that_were_read_before_items_had_keys_are_compared_as_title
     assert (await feed.shows(("1", "Kettle (sold)"), ("2", "Lamp"))).inputs["added(titles)"] == []
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     condition=st.sampled_from(MADE_CONDITIONS),
     looks=st.lists(

@@ -145,7 +145,7 @@ async def test_windows_and_what_was_told_begin_anew_with_another_way_of_reading(
     }
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     condition=st.sampled_from(
         [

@@ -98,7 +98,7 @@ answers = st.lists(
     seconds=st.lists(st.floats(0, 2), max_size=8),
     growth=st.lists(partitions, max_size=8),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 async def test_every_entry_is_delivered_once_and_in_order_whatever_redis_holds(
     heads: dict[int, int],
     begin: int,
@@ -139,7 +139,7 @@ async def test_every_entry_is_delivered_once_and_in_order_whatever_redis_holds(
 
 
 @given(heads=st.dictionaries(partitions, st.integers(1, 20), min_size=1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 async def test_a_complete_redis_spares_postgresql_all_but_the_comparison(heads: dict[int, int]) -> None:
     truth, ticks = Truth(heads), Ticks()
     held = [entry(partition, place) for partition, head in heads.items() for place in range(1, head + 1)]

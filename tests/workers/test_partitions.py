@@ -132,7 +132,7 @@ actions = st.lists(
 
 
 @given(actions=actions, order=st.permutations([*"abcdefg", "last"]))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_whatever_happened_all_partitions_come_to_be_owned_evenly_and_stay_so(
     hours: None, workers_pool: Pool, actions: list[tuple[str, str | int]], order: Sequence[str]
 ) -> None:

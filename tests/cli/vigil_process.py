@@ -95,7 +95,7 @@ class RunningVigil:
     def ask(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def exit_code(self, *, within_seconds: float = SECONDS_MAX) -> int:
+    def exit_code(self, *, within_seconds: float = 20) -> int:
         try:
             return self.process.wait(within_seconds)
         except subprocess.TimeoutExpired:

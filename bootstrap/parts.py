@@ -10,12 +10,11 @@ from redis.backoff import NoBackoff
 from adapters.postgres_person_keys import installation_person_keys
 from adapters.postgres_pool import open_pool
 from bootstrap.moving_parts import MovingParts
-from bootstrap.now_and_new import new_id, utc_now
 from bootstrap.process_adapters import Endpoints, user_agent
 from bootstrap.settings import Settings
 from bootstrap.write_side import WriteSide
 
-__all__ = ["Endpoints", "Parts", "new_id", "open_parts", "user_agent", "utc_now"]
+__all__ = ["Endpoints", "Parts", "open_parts", "user_agent"]
 
 REDIS_TIMEOUT_SECONDS = 3.0
 """Above the longest blocking read, so that a silent Redis is told from a hanging one."""

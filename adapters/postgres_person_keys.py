@@ -1,8 +1,8 @@
 """The keys of people in PostgreSQL, and the seams where personal data is sealed and opened.
 
 Nothing is cached: a key is read when it is used and forgotten with the call, so from the moment its destruction is
-committed no process opens anything that it sealed. Unwrapping costs microseconds, the read comes with a round trip that is
-shared by a batch.
+committed no process opens anything that it sealed. Unwrapping costs microseconds, the read a round trip that is shared with
+all who ask at the same moment.
 """
 
 import hmac
@@ -16,6 +16,7 @@ from psycopg.rows import TupleRow
 
 from adapters.aes_gcm import NotSealedHere, new_key
 from adapters.audited_acts import Record, unrecorded
+from adapters.gathered import Gathered
 from adapters.personal_data import (
     ClearKey,
     DestroyedKey,
@@ -80,6 +81,7 @@ class PersonKeys:
         self._pool = pool
         self._wrapping = wrapping
         self._blinding: bytes | None = None
+        self._rows = Gathered(self._rows_of)
 
     @property
     def wrapping_key_id(self) -> str:
@@ -88,9 +90,13 @@ class PersonKeys:
 
     async def of(self, owner_ids: Iterable[UUID]) -> KeyOf:
         """The keys of these people as they are now. Raises `WrappingKeyMissing`."""
+        return self._keys(await self._rows.ask(frozenset(owner_ids)))
+
+    async def _rows_of(self, asked: Sequence[frozenset[UUID]]) -> list[list[TupleRow]]:
         async with self._pool.connection() as connection:
-            rows = await (await connection.execute(_FIND, (list(set(owner_ids)),))).fetchall()
-        return self._keys(rows)
+            found = await (await connection.execute(_FIND, (list(frozenset().union(*asked)),))).fetchall()
+        rows = {row[0]: row for row in found}
+        return [[rows[owner_id] for owner_id in owner_ids & rows.keys()] for owner_ids in asked]
 
     async def made_for(self, owner_ids: Iterable[UUID]) -> KeyOf:
         """The same, with new keys for those who never had one. A statement and commit of its own: an append has to be the

@@ -1,5 +1,6 @@
 """The table of snapshots: what stands in it can be read by nobody who may not."""
 
+import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -79,6 +80,21 @@ async def test_without_a_snapshot_all_rows_come(kept: Kept) -> None:
     assert found[0] is None
     assert [row[0] for row in found[1]] == [1, 2]
     assert await kept.snapshots.load(uuid7(), shape=SHAPE) == (None, [])
+
+
+async def test_each_of_many_that_are_loaded_at_once_gets_its_own(kept: Kept) -> None:
+    later = "monitor.2.0123456789abcdef"
+    asked = [(stream, shape) for stream in (*kept.streams, uuid7()) for shape in (SHAPE, later)] * 30
+    alone = {one: await kept.snapshots.load(one[0], shape=one[1]) for one in asked}
+    together = await asyncio.gather(*(kept.snapshots.load(stream, shape=shape) for stream, shape in asked))
+    assert together == [alone[one] for one in asked]
+    assert [None if found is None else len(found[1]) for found in together[:8]] == [1, 2, 1, 2, 1, 2, 0, 0]
+
+
+async def test_many_that_are_loaded_at_once_take_few_round_trips(kept: Kept) -> None:
+    calls = kept.pool.get_stats()["requests_num"]
+    await asyncio.gather(*(kept.snapshots.load(stream, shape=SHAPE) for stream in kept.streams * 100))
+    assert kept.pool.get_stats()["requests_num"] - calls < 30
 
 
 async def test_what_a_person_said_stands_in_no_snapshot_in_the_clear(kept: Kept) -> None:

@@ -89,7 +89,7 @@ class Judge:
         held_since = previous.held_since if previous.condition == recorded else None
         if reset is None and state is State.ACTIVE and previous.verdict is None and held_since is None:
             held_since = self._held_since_at_least(plan, now)
-        looking_back = _LookingBack(self.history, monitor_id, plan.min_confidence, read_since, now)
+        looking_back = _LookingBack(self.history, monitor_id, plan.confidence_needed, read_since, now)
         judged = await self._judge(looking_back, plan, reset or plan.condition, facts, held_since=held_since)
         return judged if reset is None else reset_as_verdict(judged)
 
@@ -109,7 +109,7 @@ class Judge:
         held_since: datetime | None,
     ) -> Judgement:
         now = looking_back.now
-        certain = {name: fact for name, fact in facts.items() if fact.confidence >= plan.min_confidence}
+        certain = {name: fact for name, fact in facts.items() if fact.confidence >= plan.confidence_needed}
         values = {spec.name: certain[spec.name].value if spec.name in certain else None for spec in plan.facts}
         seen = {name: observation_of(fact) for name, fact in certain.items()}
         temporal: dict[TemporalCall, FactValue | bool | None] = {}

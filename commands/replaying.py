@@ -105,7 +105,7 @@ async def history_before(
     reach: dict[str, timedelta] = {}
     for call in calls:
         reach[call.fact] = max(reach.get(call.fact, timedelta()), lookback(call) or timedelta())
-    certain = plan.min_confidence
+    certain = plan.confidence_needed
     seen: dict[str, list[Observation]] = {name: [] for name in reach}
     for name in reach.keys() & read_since.keys():
         seen[name] = await past.facts_before(

@@ -48,7 +48,7 @@ def _ask_for_a_person(fields: Fields) -> Fields:
     return fields | {"signal_id": None}
 
 
-@stored_as("evaluation.fact_extracted", version=2)
+@stored_as("evaluation.fact_extracted", version=3)
 class FactExtracted(Event, frozen=True, kw_only=True):
     """A fact was read from the evidence."""
 
@@ -62,12 +62,19 @@ def _known_by_their_values(fields: Fields) -> Fields:
     return fields
 
 
-@stored_as("evaluation.completed", version=2)
+@upcasts("evaluation.fact_extracted", from_version=2)
+def _without_a_reason(fields: Fields) -> Fields:
+    """No model said why, and a fact without a reason leaves it out."""
+    return fields
+
+
+@stored_as("evaluation.completed", version=3)
 class EvaluationCompleted(Event, frozen=True, kw_only=True):
     """The condition was judged. `inputs` holds every value it used, so the verdict can be explained and repeated.
 
     `streak` counts verdicts of this kind in a row; `due_at` is the slot of the schedule (or when it was asked for);
-    `cost_micros` is in millionths of the currency; `reason` says why an inconclusive verdict is one; `held_since` since when
+    `cost_micros` is in millionths of a US dollar, as is `saved_micros`: what models cost when they read before what was not
+    read by them again. `provider` and `model` are who read last of those who were asked, `rules` when nobody was. `reason` says why an inconclusive verdict is one; `held_since` since when
     what stands beside `held_for` in the condition has been met without a break; `program` is the version of Vigil that judged.
     """
 
@@ -87,6 +94,7 @@ class EvaluationCompleted(Event, frozen=True, kw_only=True):
     model: str | None = None
     program: str | None = None
     cost_micros: int = 0
+    saved_micros: int = 0
     duration_ms: int
     started_at: datetime
     completed_at: datetime
@@ -95,6 +103,11 @@ class EvaluationCompleted(Event, frozen=True, kw_only=True):
 @upcasts("evaluation.completed", from_version=1)
 def _nothing_held(fields: Fields) -> Fields:
     return fields | {"held_since": None, "program": None}
+
+
+@upcasts("evaluation.completed", from_version=2)
+def _nothing_saved(fields: Fields) -> Fields:
+    return fields | {"saved_micros": 0}
 
 
 @stored_as("evaluation.failed", version=2)

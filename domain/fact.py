@@ -42,22 +42,32 @@ class Select(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     regex: str | None = None
 
 
+class ReadBy(StrEnum):
+    """Who reads a fact in the evidence: what it selects, exactly and for nothing, or a model, from its description."""
+
+    SELECTION = "selection"
+    MODEL = "model"
+
+
 class FactSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A fact a plan asks for: `name` is an identifier usable in the condition."""
+    """A fact a plan asks for: `name` is an identifier usable in the condition. What a model reads is told by the
+    `description`; it is shown all that a person sees of the evidence, or only what is selected."""
 
     name: str
     type: FactType
     unit: str | None = None
     description: str | None = None
     select: Select | None = None
+    read_by: ReadBy = ReadBy.SELECTION
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A value read from evidence.
 
-    `confidence` is 0..1 (1 for a selector); `quote` is the verbatim text in the evidence the value was read from;
+    `confidence` is 0..1 (1 for a selector; 0 where what a model quoted does not stand in the evidence: no verdict uses such a
+    value); `quote` is the verbatim text in the evidence the value was read from;
     `evidence_hash` is the SHA-256 (hex) of the evidence; `observed_at` is when the evidence was read; `keys` tell what each
-    item of a list is known by, in the order of the items, where that is not the item itself.
+    item of a list is known by, in the order of the items, where that is not the item itself; `reason` is why a model says yes or no.
     """
 
     name: str
@@ -70,3 +80,4 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     evidence_hash: str
     observed_at: datetime
     keys: list[str] | None = None
+    reason: str | None = None

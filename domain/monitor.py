@@ -39,7 +39,7 @@ _PERSONAL_IN_PLAN = {
 }
 
 
-@stored_as("monitor.created", version=2, personal={"name": Personal.TEXT, "prompt": Personal.TEXT, **_PERSONAL_IN_PLAN})
+@stored_as("monitor.created", version=3, personal={"name": Personal.TEXT, "prompt": Personal.TEXT, **_PERSONAL_IN_PLAN})
 class MonitorCreated(Event, frozen=True, kw_only=True):
     """A person asked to watch something; the prompt was compiled into a plan, or taken over from the monitor
     `forked_from`."""
@@ -56,6 +56,13 @@ def _name_no_origin(fields: Fields) -> Fields:
     return fields | {"forked_from": None}
 
 
+@upcasts("monitor.created", from_version=2)
+@upcasts("monitor.plan_revised", from_version=2)
+def _ask_no_model(fields: Fields) -> Fields:
+    """Nothing was read by a model; what says so has defaults."""
+    return fields
+
+
 @stored_as("monitor.renamed", personal={"name": Personal.TEXT})
 class MonitorRenamed(Event, frozen=True, kw_only=True):
     """The monitor got another name."""
@@ -64,7 +71,7 @@ class MonitorRenamed(Event, frozen=True, kw_only=True):
     renamed_at: datetime
 
 
-@stored_as("monitor.plan_revised", version=2, personal={"prompt": Personal.TEXT, **_PERSONAL_IN_PLAN})
+@stored_as("monitor.plan_revised", version=3, personal={"prompt": Personal.TEXT, **_PERSONAL_IN_PLAN})
 class PlanRevised(Event, frozen=True, kw_only=True):
     """The prompt or its plan was changed. When what is asked changed (`state_reset`), the state starts again at unknown."""
 

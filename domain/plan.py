@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from domain.errors import InvalidInput
-from domain.fact import FactSpec
+from domain.fact import FactSpec, ReadBy
 from domain.schedule import Schedule
 from domain.source import Source
 
@@ -15,6 +15,8 @@ FACTS_MAX = 20
 CONFIRMATIONS_MAX = 10
 FACT_NAME_CHARS_MAX, UNIT_CHARS_MAX, DESCRIPTION_CHARS_MAX = 64, 40, 500
 PROMPT_CHARS_MIN, PROMPT_CHARS_MAX = 3, 2000
+CONFIDENCE_SMALLEST = 1e-6
+"""What is not certain at all is never used, whatever the plan says."""
 
 
 class Kind(StrEnum):
@@ -36,7 +38,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `condition` is a CEL expression over the facts' names; `confirmations` is how many verdicts in a row are needed
     to switch the state; facts below `min_confidence` (0..1) make a verdict inconclusive. With a `reset_condition` (CEL over
-    the same facts) an active monitor stays active until that is met, whatever `condition` says meanwhile.
+    the same facts) an active monitor stays active until that is met, whatever `condition` says meanwhile. Of AI providers
+    `provider` is asked first (None: as the installation says); with `batch` what a model reads may take hours, for half the
+    price.
     """
 
     kind: Kind
@@ -49,6 +53,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     min_confidence: float = 0.5
     fires: Fires = Fires.ON_ENTRY
     reset_condition: str | None = None
+    provider: str | None = None
+    batch: bool = False
+
+    @property
+    def confidence_needed(self) -> float:
+        """The least confidence of a fact that a verdict uses."""
+        return max(self.min_confidence, CONFIDENCE_SMALLEST)
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a model reads any of the facts."""
+        return any(fact.read_by is ReadBy.MODEL for fact in self.facts)
 
 
 def asks_otherwise(plan: Plan, other: Plan) -> bool:
@@ -60,8 +76,13 @@ def read_alike(plan: Plan, other: Plan) -> frozenset[str]:
     """The names of the facts that both plans read in the same way from the same sources: their values may be compared."""
     if plan.sources != other.sources:
         return frozenset()
-    before = {fact.name: (fact.type, fact.unit, fact.select) for fact in other.facts}
-    return frozenset(fact.name for fact in plan.facts if before.get(fact.name) == (fact.type, fact.unit, fact.select))
+    before = {fact.name: _how_read(fact) for fact in other.facts}
+    return frozenset(fact.name for fact in plan.facts if before.get(fact.name) == _how_read(fact))
+
+
+def _how_read(fact: FactSpec) -> tuple[object, ...]:
+    told = fact.description if fact.read_by is ReadBy.MODEL else None
+    return fact.type, fact.unit, fact.select, fact.read_by, told
 
 
 def judges_alike(plan: Plan, other: Plan) -> bool:
@@ -120,6 +141,11 @@ def check_facts(facts: Sequence[FactSpec]) -> None:
         if len(fact.description or "") > DESCRIPTION_CHARS_MAX:
             raise InvalidInput(
                 f"a description has at most {DESCRIPTION_CHARS_MAX} characters", field=f"facts[{i}].description"
+            )
+        if fact.read_by is ReadBy.MODEL and not (fact.description or "").strip():
+            raise InvalidInput(
+                "what a model reads is told by the description, for example: the price of the cheapest ticket",
+                field=f"facts[{i}].description",
             )
     for i, name in enumerate(names):
         if not name.isidentifier() or not name.isascii() or name.startswith("_") or len(name) > FACT_NAME_CHARS_MAX:

@@ -17,6 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from adapters import yoyo_migrations
 from adapters.postgres_pool import APPLICATION_ROLE, open_pool
+from tests.loopback_only import loopback_only
 
 # How long an example takes depends on who else works on the machine, and is no test of what it shows.
 settings.register_profile("untimed", deadline=None)
@@ -24,6 +25,21 @@ settings.load_profile("untimed")
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 """A moment for tests that need one and do not care which."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_way_out() -> Iterator[list[str]]:
+    """What tests of this process tried to reach outside of this machine; it is refused."""
+    with loopback_only() as tried:
+        yield tried
+
+
+@pytest.fixture(autouse=True)
+def reached_out(no_way_out: list[str]) -> Iterator[list[str]]:
+    """The same for one test, which fails by it: whoever tried may have swallowed the refusal."""
+    no_way_out.clear()
+    yield no_way_out
+    assert not no_way_out, f"the test reached for {no_way_out}: use a stand-in on loopback (tests/model_server.py)"
 
 
 MEMORY = Path("/dev/shm")  # noqa: S108  where Linux keeps files in memory

@@ -1,0 +1,158 @@
+"""What came of a call to a provider, whatever its server did: one outcome, in words of ours.
+
+No text of a provider is handed on in a message: it may repeat what was asked, or the key.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from commands.asking import Reply
+from domain.model_call import CallOutcome, TokenUsage
+
+log = structlog.get_logger()
+
+MODEL_CHARS_MAX = 200
+TOKENS_MAX = 10**9
+"""What a broken server says beyond it is not believed."""
+
+NOT_JSON = Reply(outcome=CallOutcome.MALFORMED, message="the provider's answer is not the JSON object it should be")
+NO_TEXT = "the answer has no text"
+AT_LIMIT = "the answer stops at the limit of its length"
+REFUSED = "the model will not answer"
+NOT_SEARCHED = "the model answered without having searched the web"
+
+_NO_MONEY = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached", "billing_not_active"})
+_NO_MONEY_WORDS = "credit balance is too low"
+"""Anthropic says so in an error of the type invalid_request_error."""
+
+Fields = Mapping[str, Any]
+
+
+async def outcome_of(send: Awaitable[Any], read: Callable[[Fields], Reply], *, seconds: float) -> Reply:
+    """Send a request, which gives an `httpx2.Response` whatever its status, and read the answer: `read` gets the JSON object
+    of one that is no error. Over after `seconds`, also when the server keeps on sending."""
+    try:
+        async with asyncio.timeout(seconds):
+            response = await send
+    except TimeoutError:
+        return Reply(outcome=CallOutcome.TIMEOUT, message=f"no whole answer within {seconds:.3g} seconds")
+    except Exception as error:  # noqa: BLE001  an SDK raises what it likes, and a call ends in an outcome
+        return _not_sent(error)
+    if not 200 <= response.status_code < 300:
+        return failure(response.status_code, response.headers, fields_of(response.content) or {})
+    answer = fields_of(response.content)
+    return NOT_JSON if answer is None else read(answer)
+
+
+def _not_sent(error: Exception) -> Reply:
+    """Of an exception only its type is told: a message may hold what was asked, or the key."""
+    import httpx2  # noqa: PLC0415  it is there when an SDK is, and only then
+
+    if isinstance(error.__cause__, httpx2.TransportError):
+        reason = "no connection to the provider, or one that broke off"
+        return Reply(outcome=CallOutcome.OVERLOADED, message=f"{reason} ({error.__cause__})")
+    log.error("a request could not be made for a provider", error=type(error).__name__)
+    return Reply(
+        outcome=CallOutcome.BAD_REQUEST, message=f"the request could not be made or sent ({type(error).__name__})"
+    )
+
+
+def failure(status: int, headers: Mapping[str, str], body: Fields) -> Reply:
+    """What an answer with another status than 2xx means, with the names of headers in lower case."""
+    outcome, words = _meaning(status, body)
+    wait = retry_after_seconds(headers) if outcome in {CallOutcome.RATE_LIMITED, CallOutcome.OVERLOADED} else None
+    return Reply(outcome=outcome, message=f"{words} ({status})", retry_after_seconds=wait)
+
+
+def _meaning(status: int, body: Fields) -> tuple[CallOutcome, str]:
+    error = fields(body.get("error"))
+    named = {text(error.get("code")), text(error.get("type"))}
+    if status == 402 or named & _NO_MONEY or _NO_MONEY_WORDS in text(error.get("message")):
+        return CallOutcome.AUTH, "the account with the provider has no money left"
+    match status:
+        case 401 | 403:
+            return CallOutcome.AUTH, "the provider does not accept the key"
+        case 408:
+            return CallOutcome.TIMEOUT, "the provider gave up waiting"
+        case 429:
+            return CallOutcome.RATE_LIMITED, "too many requests for the provider"
+        case 404:
+            return CallOutcome.BAD_REQUEST, "the provider knows no such model or address"
+        case 413:
+            return CallOutcome.BAD_REQUEST, "the request is too long for the provider"
+        case _ if status >= 500:
+            return CallOutcome.OVERLOADED, "the provider does not work at present"
+        case _ if status < 400:
+            return CallOutcome.BAD_REQUEST, "the provider's address points elsewhere, where no key is sent"
+    return CallOutcome.BAD_REQUEST, "the provider does not take such a request"
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Retry-After (RFC 9110, 10.2.3): a number of seconds, or a moment, counted from the server's own Date."""
+    value = headers.get("retry-after", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        moment, now = _moment(value), _moment(headers.get("date", ""))
+        seconds = math.nan if moment is None or now is None else (moment - now).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _moment(value: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
+
+
+def answered(served: str, usage: TokenUsage, model: object, wrong: tuple[CallOutcome, str] | None) -> Reply:
+    """An answer with `served` as its text; `wrong` says why it is none. Garbage keeps its text and what it cost."""
+    if wrong is None and not served.strip():
+        wrong = (CallOutcome.MALFORMED, NO_TEXT)
+    name = text(model)[:MODEL_CHARS_MAX] or None
+    reply = Reply(outcome=CallOutcome.OK, text=served, usage=usage, model=name)
+    return reply if wrong is None else replace(reply, outcome=wrong[0], message=wrong[1])
+
+
+def fields_of(body: bytes) -> Fields | None:
+    """The JSON object that `body` is, None for anything else."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def fields(value: object) -> Fields:
+    """`value` if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def each(value: object) -> list[Fields]:
+    """The objects in `value`, if it is a list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def text(value: object) -> str:
+    """`value` if it is text, else none."""
+    return value if isinstance(value, str) else ""
+
+
+def count(value: object) -> int:
+    """`value` if it can be a number of tokens, else 0."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= TOKENS_MAX else 0
+
+
+def search_json(said: str, found: list[dict[str, str]]) -> str:
+    """The answer to an inquiry that searches: what the model said, and each passage it rests on, once."""
+    results = list({(one["url"], one["quote"]): one for one in found if one["url"]}.values())
+    return msgspec.json.encode({"text": said, "results": results}).decode()

@@ -1,0 +1,289 @@
+"""Facts that a model reads in evidence. It is asked once for all facts of a text, and never again as long as the same is
+asked; what it answers is checked against the text before anything is made of it."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cache
+from hashlib import sha256
+from itertools import groupby
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+from commands.asking import Answered, Asking
+from commands.fact_answers import FactChecks, ModelAnswer, answer_decoder
+from commands.fact_inquiry import FACTS_MAX, Shown, asked_key, inquiry_for, shown_of
+from commands.single_flight import SingleFlight, TooLate
+from domain.evidence import Document
+from domain.fact import Fact, FactSpec, Select
+from domain.model_call import CallOutcome, OnBehalf
+from domain.source import HttpSource, Source
+
+IN_PLACE_BYTES_MAX = 8 * 1024
+"""Finding the text of more than that, or the main text of any page, must not hold up whatever else this process does."""
+READING = ("fact_answers", "fact_inquiry", "untrusted_text")
+"""The modules that decide what is asked and what is made of the answer."""
+
+_ENDINGS = {
+    CallOutcome.TRUNCATED: "its answer was too long",
+    CallOutcome.REFUSED: "it refused to answer",
+    CallOutcome.MALFORMED: "its answer was not of the form that was asked for",
+    CallOutcome.RATE_LIMITED: "it takes no more requests at present",
+    CallOutcome.OVERLOADED: "it does not work at present",
+    CallOutcome.TIMEOUT: "there was no whole answer in time",
+    CallOutcome.BAD_REQUEST: "it does not take such a request",
+    CallOutcome.AUTH: "it does not take the key",
+    CallOutcome.BUDGET_EXCEEDED: "the money of the day is spent",
+}
+NOBODY = "no AI provider that reads facts is set up here"
+
+
+class EvidenceTexts(Protocol):
+    """Evidence as people read it. Those of one edition find the same text in the same bytes."""
+
+    @property
+    def edition(self) -> str:
+        """Which one this is."""
+        ...
+
+    def text_of(self, source: Source, document: Document, select: Select | None) -> str:
+        """What a person sees of a document, or of what is selected in it: no hidden parts, no invisible characters."""
+        ...
+
+    def numbers_in(self, text: str) -> Sequence[float]:
+        """The numbers that stand in a text of at most some hundred characters, as people write them."""
+        ...
+
+
+class KeptAnswer(msgspec.Struct, frozen=True):
+    """An answer (JSON) of a model, and what it cost (millionths of a US dollar)."""
+
+    text: str
+    provider: str
+    model: str
+    cost_micros: int
+
+
+class KeptAnswers(Protocol):
+    """Answers to what was asked before, by the SHA-256 of all that was asked.
+
+    They belong to no person. Whoever finds one has asked exactly the same of exactly the same text, and would have been told
+    the same: the answer was made of nothing else. That somebody asked it before is all that can be learnt.
+    """
+
+    async def find(self, key: bytes, *, at: datetime) -> KeptAnswer | None:
+        """The answer; it counts as used then, to about a day."""
+        ...
+
+    async def keep(self, key: bytes, answer: KeptAnswer, *, at: datetime) -> None:
+        """Keep an answer, unless there is one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRead:
+    """What a model read: `facts` by name, those left out that are not there. `failure` says in words why some or all could not be
+    read at all. `cost_micros` was spent now, `saved_micros` is what answers had cost that were there already."""
+
+    facts: dict[str, Fact]
+    failure: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    cost_micros: int = 0
+    saved_micros: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asker:
+    """Who asks, whom first, and until when (time of the running loop, in seconds)."""
+
+    on_behalf: OnBehalf
+    prefer: str | None
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Landed:
+    """What came of an inquiry that was made at the expense of `owner_id`."""
+
+    owner_id: UUID
+    outcome: CallOutcome
+    answer: ModelAnswer | None = None
+    provider: str | None = None
+    model: str | None = None
+    failure: str | None = None
+    cost_micros: int = 0
+    saved_micros: int = 0
+
+
+class ModelReading:
+    """Reads facts. `random_bytes` makes the boundaries around evidence: nobody outside may foresee them."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        texts: EvidenceTexts,
+        answers: KeptAnswers,
+        *,
+        now: Callable[[], datetime],
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._asking = asking
+        self._texts = texts
+        self._answers = answers
+        self._now = now
+        self._random_bytes = random_bytes
+        self._under_way = SingleFlight[_Landed]()
+
+    @property
+    def edition(self) -> str:
+        """Another one whenever something else would be asked about the same evidence, or made of the same answer, whoever is
+        asked: the program's own text tells."""
+        return sha256(f"{_edition()} {self._texts.edition}".encode()).hexdigest()[:16]
+
+    async def read(
+        self,
+        specs: Sequence[FactSpec],
+        source: Source,
+        document: Document,
+        *,
+        on_behalf: OnBehalf,
+        prefer: str | None,
+        until: float | None,
+    ) -> ModelRead:
+        """Read these facts of one document. There is one inquiry for all that stand in one selected text. `prefer` is the
+        provider that is asked first, `until` (time of the running loop, in seconds) when to give up at the latest."""
+        asker = _Asker(on_behalf=on_behalf, prefer=prefer, until=until)
+        groups = _groups(specs, source)
+        results = await asyncio.gather(
+            *(self._read(group, select, source, document, asker) for select, group in groups), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return _together([result for result in results if isinstance(result, ModelRead)])
+
+    async def _read(
+        self, specs: Sequence[FactSpec], select: Select | None, source: Source, document: Document, asker: _Asker
+    ) -> ModelRead:
+        shown = shown_of(await self._text(source, document, select))
+        if not shown.text:
+            return ModelRead(facts={})
+        key = asked_key(_edition(), specs, shown)
+        landed = await self._landed(key, specs, shown, asker)
+        checks = FactChecks(shown, document, self._texts.numbers_in)
+        return ModelRead(
+            facts={} if landed.answer is None else checks.facts(specs, landed.answer),
+            failure=landed.failure,
+            provider=landed.provider,
+            model=landed.model,
+            cost_micros=landed.cost_micros,
+            saved_micros=landed.saved_micros,
+        )
+
+    async def _text(self, source: Source, document: Document, select: Select | None) -> str:
+        is_small = len(document.body) <= IN_PLACE_BYTES_MAX and (select is None or select.text is None)
+        if is_small:
+            return self._texts.text_of(source, document, select)
+        return await asyncio.to_thread(self._texts.text_of, source, document, select)
+
+    async def _landed(self, key: bytes, specs: Sequence[FactSpec], shown: Shown, asker: _Asker) -> _Landed:
+        """What comes of the inquiry, made now or under way already; in that case it is paid by whoever made it first, and no
+        longer waited for than this one may. That the money of one person is spent keeps no other one from asking."""
+        own = asker.on_behalf.owner_id
+        while True:
+            try:
+                landed, leads = await self._under_way.join(
+                    key, lambda: self._answer(key, specs, shown, asker), until=asker.until
+                )
+            except TooLate:
+                return _Landed(owner_id=own, outcome=CallOutcome.TIMEOUT, failure=_said(CallOutcome.TIMEOUT))
+            if leads:
+                return landed
+            if landed.outcome is CallOutcome.BUDGET_EXCEEDED and landed.owner_id != own:
+                continue
+            saved = 0 if landed.answer is None else landed.cost_micros + landed.saved_micros
+            return replace(landed, cost_micros=0, saved_micros=saved)
+
+    async def _answer(self, key: bytes, specs: Sequence[FactSpec], shown: Shown, asker: _Asker) -> _Landed:
+        """The answer that was kept, or a new one, which is kept; what is no answer never is."""
+        decode = answer_decoder(specs)
+        kept = await self._answers.find(key, at=self._now())
+        if kept is not None:
+            return _Landed(
+                owner_id=asker.on_behalf.owner_id,
+                outcome=CallOutcome.OK,
+                answer=decode(kept.text),
+                provider=kept.provider,
+                model=kept.model,
+                saved_micros=kept.cost_micros,
+            )
+        inquiry = inquiry_for(specs, shown, self._random_bytes)
+        answered = await self._asking.ask(inquiry, decode, asker.on_behalf, prefer=asker.prefer, until=asker.until)
+        if answered.value is not None:
+            text = msgspec.json.encode(answered.value).decode()
+            told = KeptAnswer(text, answered.provider or "", answered.model or "", answered.cost_micros)
+            await self._answers.keep(key, told, at=self._now())
+        return _Landed(
+            owner_id=asker.on_behalf.owner_id,
+            outcome=answered.outcome,
+            answer=answered.value,
+            provider=answered.provider,
+            model=answered.model,
+            failure=self._failure(answered),
+            cost_micros=answered.cost_micros,
+        )
+
+    def _failure(self, answered: Answered[ModelAnswer]) -> str | None:
+        if answered.value is not None:
+            return None
+        if not self._asking.is_possible:
+            return NOBODY
+        return _said(answered.outcome, answered.provider, answered.message)
+
+
+@cache
+def _edition() -> str:
+    told = sha256()
+    for module in READING:
+        told.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+    return told.hexdigest()[:16]
+
+
+def _groups(specs: Sequence[FactSpec], source: Source) -> list[tuple[Select | None, list[FactSpec]]]:
+    """The facts that are read in one text each, no more at once than an inquiry takes; a fact's own `select` wins over the
+    source's."""
+    default = source.select if isinstance(source, HttpSource) else None
+    texts: dict[Select | None, list[FactSpec]] = {}
+    for spec in specs:
+        texts.setdefault(spec.select or default, []).append(spec)
+    return [
+        (select, [spec for _, spec in part])
+        for select, wanted in texts.items()
+        for _, part in groupby(enumerate(wanted), key=lambda one: one[0] // FACTS_MAX)
+    ]
+
+
+def _together(reads: Sequence[ModelRead]) -> ModelRead:
+    facts: dict[str, Fact] = {}
+    for read in reads:
+        facts |= read.facts
+    return ModelRead(
+        facts=facts,
+        failure=next((read.failure for read in reads if read.failure is not None), None),
+        provider=next((read.provider for read in reads if read.provider is not None), None),
+        model=next((read.model for read in reads if read.model is not None), None),
+        cost_micros=sum(read.cost_micros for read in reads),
+        saved_micros=sum(read.saved_micros for read in reads),
+    )
+
+
+def _said(outcome: CallOutcome, provider: str | None = None, message: str | None = None) -> str:
+    """For people: who was asked last, and how that ended."""
+    who = f"{provider} read nothing" if provider else "nobody read the facts"
+    return f"{who}: {_ENDINGS[outcome]}" + (f" ({message})" if message else "")

@@ -1,7 +1,8 @@
 """From what a person asks for to a checked plan: what they leave out is read from their words."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
@@ -10,7 +11,7 @@ from uuid import UUID
 from domain.classification import ClassifyRequest, Draft
 from domain.condition import fires_by_default, kind_of
 from domain.errors import ConditionInvalid, InvalidInput
-from domain.fact import FactSpec, Select
+from domain.fact import FactSpec, ReadBy, Select
 from domain.name import check_name
 from domain.plan import (
     FACTS_MAX,
@@ -25,17 +26,21 @@ from domain.plan import (
     check_sources,
 )
 from domain.schedule import Every, Schedule, check_schedule
-from domain.source import SignalSource, Source, signal_ids
+from domain.source import HttpSource, SearchSource, SignalSource, Source, signal_ids
 from domain.temporal_function import TemporalCall
 
 INTERVAL_DEFAULT = timedelta(minutes=5)
+NO_MODELS = "no AI provider is set up here: ask the operator for one (VIGIL_AI_PROVIDERS)"
+
+_ADDRESS = re.compile(r"https?://[^\s<>\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb]+", re.IGNORECASE)
 
 
 class Classifier(Protocol):
     """Compiles a prompt into the draft of a plan."""
 
     async def classify(self, request: ClassifyRequest) -> Draft:
-        """The draft; raises `PromptNotUnderstood` or `InvalidInput`."""
+        """The draft; raises `PromptNotUnderstood`, `PromptAmbiguous`, `InvalidInput`, `AiUnavailable` or
+        `AiBudgetExceeded`."""
         ...
 
 
@@ -70,7 +75,8 @@ class OwnSignals(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a person asks for; None leaves the choice to the classifier or the defaults."""
+    """What a person asks for; None leaves the choice to the classifier or the defaults, and so do no sources. An empty
+    `reset_condition` and an empty `provider` are none."""
 
     prompt: str
     name: str | None
@@ -82,11 +88,14 @@ class Wish:
     min_confidence: float
     fires: Fires | None
     reset_condition: str | None = None
+    provider: str | None = None
+    batch: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanCompiler:
-    """Compiles wishes into plans. `interval_seconds_min` is the shortest interval between two evaluations."""
+    """Compiles wishes into plans. `interval_seconds_min` is the shortest interval between two evaluations; `models` are the
+    names of the AI providers there are; with `can_search` a wish without sources may become a search of the web."""
 
     classifier: Classifier
     conditions: ConditionLanguage
@@ -94,42 +103,53 @@ class PlanCompiler:
     signals: OwnSignals
     interval_seconds_min: int
     now: Callable[[], datetime]
+    models: tuple[str, ...] = ()
+    can_search: bool = False
 
     async def compile(self, wish: Wish, *, owner_id: UUID) -> tuple[str, Plan]:
         """The name and the checked plan that the wish of this person leads to; raises what is wrong with it, naming the
-        field."""
+        field, and what the classifier raises."""
         await self.check(wish, owner_id=owner_id)
-        draft = await self.classifier.classify(
-            ClassifyRequest(
-                prompt=wish.prompt,
-                sources=wish.sources,
-                facts=wish.facts,
-                condition=wish.condition,
-                schedule=wish.schedule,
-                schedule_default=self._default_schedule(),
-            )
-        )
+        wish = _placed(wish)
+        draft = await self.classifier.classify(self._request(wish, owner_id))
         schedule = wish.schedule or draft.schedule or self._default_schedule()
         self._check_schedule(schedule)
         for i, fact in enumerate(draft.facts):
             self._check_fact(fact, i)
+        reset_condition = (draft.reset_condition if wish.reset_condition is None else wish.reset_condition) or None
         calls = self.conditions.check_asked(draft.condition, draft.facts)
-        reset_calls = self._check_reset(wish.reset_condition, draft.facts)
-        fires = wish.fires or (Fires.ON_ENTRY if wish.reset_condition else draft.fires)
+        reset_calls = self._check_reset(reset_condition, draft.facts)
+        fires = wish.fires or (Fires.ON_ENTRY if reset_condition else draft.fires)
         plan = Plan(
             kind=kind_of([*calls, *reset_calls]),
             facts=draft.facts,
             condition=draft.condition,
             schedule=schedule,
-            sources=wish.sources,
-            explanation=_explained(draft.explanation, wish.reset_condition),
+            sources=wish.sources or _searched(draft),
+            explanation=_explained(draft.explanation, reset_condition),
             confirmations=wish.confirmations,
             min_confidence=wish.min_confidence,
             fires=fires or fires_by_default(calls),
-            reset_condition=wish.reset_condition,
+            reset_condition=reset_condition,
+            provider=wish.provider or None,
+            batch=wish.batch,
         )
         check_plan(plan)
         return draft.name if wish.name is None else wish.name, plan
+
+    def _request(self, wish: Wish, owner_id: UUID) -> ClassifyRequest:
+        return ClassifyRequest(
+            prompt=wish.prompt,
+            sources=wish.sources,
+            owner_id=owner_id,
+            facts=wish.facts,
+            condition=wish.condition,
+            reset_condition=wish.reset_condition,
+            fires=wish.fires,
+            schedule=wish.schedule,
+            schedule_default=self._default_schedule(),
+            provider=wish.provider or None,
+        )
 
     async def check(self, wish: Wish, *, owner_id: UUID) -> None:
         """Raise the first of the mistakes in what this person gave themselves."""
@@ -161,23 +181,44 @@ class PlanCompiler:
         yield partial(check_prompt, wish.prompt)
         if wish.name is not None:
             yield partial(check_name, wish.name)
-        yield partial(check_sources, wish.sources)
-        for i, source in enumerate(wish.sources[:SOURCES_MAX]):
-            yield partial(self.sources.check_source, source, field=f"sources[{i}]")
+        placed = _placed(wish).sources
+        if placed or not self.can_search:
+            yield partial(check_sources, placed)
+        for i, source in enumerate(placed[:SOURCES_MAX]):
+            yield partial(self._check_source, source, f"sources[{i}]" if wish.sources else None)
         if wish.facts is not None:
             yield partial(check_facts, wish.facts)
             for i, fact in enumerate(wish.facts[:FACTS_MAX]):
                 yield partial(self._check_fact, fact, i)
             if wish.condition is not None:
                 yield partial(self._check_condition, wish.condition, wish.facts)
-            if wish.reset_condition is not None:
+            if wish.reset_condition:
                 yield partial(self._check_reset, wish.reset_condition, wish.facts)
         if wish.schedule is not None:
             yield partial(self._check_schedule, wish.schedule)
         yield partial(check_confirmations, wish.confirmations)
         yield partial(check_confidence, wish.min_confidence)
+        yield partial(self._check_provider, wish.provider)
+
+    def _check_source(self, source: Source, field: str | None) -> None:
+        """One that was found in the prompt has no field of its own."""
+        try:
+            self.sources.check_source(source, field=field or "prompt")
+        except InvalidInput as mistake:
+            if field is not None or not isinstance(source, HttpSource):
+                raise
+            raise InvalidInput(f"{source.url}: {mistake.message}", field="prompt") from None
+
+    def _check_provider(self, provider: str | None) -> None:
+        if provider and provider not in self.models:
+            there_are = f"there are: {', '.join(self.models)}" if self.models else NO_MODELS
+            raise InvalidInput(
+                f"{provider[:64]!r} is no AI provider of this installation; {there_are}", field="provider"
+            )
 
     def _check_fact(self, fact: FactSpec, i: int) -> None:
+        if fact.read_by is ReadBy.MODEL and not self.models:
+            raise InvalidInput(f"{NO_MODELS}; or say with select where it stands", field=f"facts[{i}].read_by")
         if fact.select is not None:
             self.sources.check_select(fact.select, field=f"facts[{i}].select")
 
@@ -202,6 +243,19 @@ class PlanCompiler:
 
     def _default_schedule(self) -> Every:
         return Every(seconds=max(int(INTERVAL_DEFAULT.total_seconds()), self.interval_seconds_min))
+
+
+def _placed(wish: Wish) -> Wish:
+    """A wish without sources looks where its prompt says, if it names addresses."""
+    if wish.sources:
+        return wish
+    found = (address.rstrip(".,;:!?)]}") for address in _ADDRESS.findall(wish.prompt))
+    return replace(wish, sources=tuple(HttpSource(url=url) for url in dict.fromkeys(found)))
+
+
+def _searched(draft: Draft) -> tuple[Source, ...]:
+    """A search of the web, where the draft says what to search for."""
+    return () if draft.search_query is None else (SearchSource(query=draft.search_query),)
 
 
 def _explained(explanation: str, reset_condition: str | None) -> str:

@@ -1,0 +1,190 @@
+"""Who compiles a prompt: built-in rules, models, or one after the other. Whatever a model answers is checked as if a person
+had written it, and mended once at most."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from commands.asking import Answered, Asking, Inquiry
+from commands.plan_answer import PlanAnswer, decode_plan, draft_of, reason_of
+from commands.plan_compiler import Classifier, ConditionLanguage, SourceRules
+from commands.plan_inquiry import plan_inquiry, repair_inquiry
+from domain.classification import ClassifyRequest, Draft
+from domain.errors import (
+    AiBudgetExceeded,
+    AiUnavailable,
+    ConditionInvalid,
+    InvalidInput,
+    PromptAmbiguous,
+    PromptNotUnderstood,
+    RuleViolation,
+)
+from domain.model_call import UNAVAILABLE, CallOutcome, OnBehalf
+from domain.plan import Fires, check_facts
+from domain.schedule import check_schedule
+from domain.source import SearchSource
+
+PLAN_SECONDS_MAX = 22.0
+"""For everything models are asked about one prompt: who creates a monitor waits 25 s for an answer at most."""
+RULES = "rules"
+"""What settings call the built-in rules."""
+
+
+Refusal: TypeAlias = PromptNotUnderstood | InvalidInput | AiUnavailable | AiBudgetExceeded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelClassifier:
+    """Has models compile prompts. `interval_seconds_min` is the shortest interval between two evaluations; with `can_search`
+    a prompt without sources may become a search of the web; `new_boundary` makes words that nobody can foresee."""
+
+    asking: Asking
+    conditions: ConditionLanguage
+    sources: SourceRules
+    interval_seconds_min: int
+    can_search: bool
+    now: Callable[[], datetime]
+    new_boundary: Callable[[], str]
+
+    async def classify(self, request: ClassifyRequest) -> Draft:
+        """The draft, after `PLAN_SECONDS_MAX` at the latest; raises `PromptAmbiguous` with the model's questions,
+        `PromptNotUnderstood` where it cannot be compiled or what was answered does not do, `ConditionInvalid` where a
+        condition that the person gave does not, `AiUnavailable`, `AiBudgetExceeded`."""
+        until = asyncio.get_running_loop().time() + PLAN_SECONDS_MAX
+        boundary = self.new_boundary()
+        inquiry = plan_inquiry(
+            request,
+            now=self.now(),
+            boundary=boundary,
+            interval_seconds_min=self.interval_seconds_min,
+            can_search=self.can_search,
+        )
+        answer = await self._ask(inquiry, request, until)
+        try:
+            return self._checked(answer, request)
+        except InvalidInput as mistake:
+            again = repair_inquiry(inquiry, answer, reason_of(mistake), boundary=boundary)
+        mended = await self._ask(again, request, until)
+        try:
+            return self._checked(mended, request)
+        except ConditionInvalid as mistake:
+            if getattr(request, mistake.field or "condition"):  # it is the person's own
+                raise
+            raise _useless(mistake) from None
+        except InvalidInput as mistake:
+            raise _useless(mistake) from None
+
+    async def _ask(self, inquiry: Inquiry, request: ClassifyRequest, until: float) -> PlanAnswer:
+        on_behalf = OnBehalf(owner_id=request.owner_id)
+        answered = await self.asking.ask(inquiry, decode_plan, on_behalf, prefer=request.provider, until=until)
+        if answered.value is None:
+            raise _unanswered(answered)
+        return answered.value
+
+    def _checked(self, answer: PlanAnswer, request: ClassifyRequest) -> Draft:
+        """The draft, if it would be taken from a person, too; raises `InvalidInput` where not."""
+        if answer.questions:
+            raise PromptAmbiguous(answer.questions)
+        if not answer.facts and request.facts is None:
+            why = answer.explanation or "there is nothing in it that a source could show"
+            raise PromptNotUnderstood(f"this prompt cannot be watched: {why}", field="prompt")
+        draft = draft_of(answer, request)
+        check_facts(draft.facts)
+        for i, fact in enumerate(draft.facts):
+            if fact.select is not None:
+                self.sources.check_select(fact.select, field=f"facts[{i}].select")
+        self.conditions.check_asked(draft.condition, draft.facts)
+        if reset_condition := request.reset_condition or draft.reset_condition:
+            self._check_reset(draft, reset_condition)
+        if draft.schedule is not None:
+            check_schedule(draft.schedule, now=self.now(), interval_seconds_min=self.interval_seconds_min)
+        if not request.sources:
+            if draft.search_query is None:
+                raise InvalidInput("no source is given: say what to search the web for", field="search_query")
+            self.sources.check_source(SearchSource(query=draft.search_query), field="search_query")
+        return draft
+
+    def _check_reset(self, draft: Draft, reset_condition: str) -> None:
+        if draft.fires is Fires.EACH_TIME:
+            raise InvalidInput("a reset_condition does not go with fires each_time", field="reset_condition")
+        try:
+            self.conditions.check_asked(reset_condition, draft.facts)
+        except ConditionInvalid as mistake:
+            raise ConditionInvalid(mistake.message, field="reset_condition") from None
+
+
+def _useless(mistake: InvalidInput) -> PromptNotUnderstood:
+    return PromptNotUnderstood(
+        f"what the AI provider made of this prompt does not do, also not after it was told why:\n{reason_of(mistake)}\n"
+        "Say it more plainly, or give facts and a condition yourself.",
+        field="prompt",
+    )
+
+
+def _unanswered(answered: Answered[PlanAnswer]) -> RuleViolation:
+    """Why there is no answer: what passes by itself or is the operator's is told apart from what the prompt has to do with."""
+    why = answered.message or answered.outcome.replace("_", " ")
+    match answered.outcome:
+        case CallOutcome.BUDGET_EXCEEDED:
+            return AiBudgetExceeded(
+                f"{why[:1].upper()}{why[1:]}. Give facts and a condition yourself, or try again tomorrow (UTC)."
+            )
+        case CallOutcome.REFUSED:
+            return PromptNotUnderstood(
+                f"the AI provider does not want to read this prompt ({why}). Say it in another way, or give facts and a"
+                " condition yourself.",
+                field="prompt",
+            )
+        case outcome if outcome in UNAVAILABLE or outcome is CallOutcome.AUTH:
+            return AiUnavailable(
+                f"No AI provider answers at present ({why}). Try again soon, or give facts and a condition yourself."
+            )
+        case _:
+            return PromptNotUnderstood(
+                f"what the AI provider answered to this prompt cannot be used ({why}). Try again, say it more plainly, or"
+                " give facts and a condition yourself.",
+                field="prompt",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierChain:
+    """Asks the rules and the models in the `order` of the providers, the models together where the first of them stands;
+    who prefers a provider has models asked first. Where nothing is left to be read, the rules put it into words, and nobody
+    else is asked; of prompts that come without sources only models can make something."""
+
+    rules: Classifier
+    models: Classifier | None
+    order: Sequence[str]
+
+    async def classify(self, request: ClassifyRequest) -> Draft:
+        """The draft of whoever can make one; raises `PromptAmbiguous` as soon as somebody asks back, else why nobody
+        could."""
+        if request.is_complete or self.models is None:
+            return await self.rules.classify(request)
+        refusals: dict[bool, Refusal] = {}
+        for is_model, classifier in self._turns(request, self.models):
+            try:
+                return await classifier.classify(request)
+            except (PromptNotUnderstood, InvalidInput, AiUnavailable, AiBudgetExceeded) as refused:
+                refusals[is_model] = refused
+        raise _together(refusals[True], refusals.get(False))
+
+    def _turns(self, request: ClassifyRequest, models: Classifier) -> Iterator[tuple[bool, Classifier]]:
+        """Who is asked one after the other, with whether it is the models."""
+        serves = RULES in self.order and bool(request.sources)
+        rules_first = serves and self.order[0] == RULES and request.provider is None
+        if rules_first:
+            yield False, self.rules
+        yield True, models
+        if serves and not rules_first:
+            yield False, self.rules
+
+
+def _together(models: Refusal, rules: Refusal | None) -> Refusal:
+    """Both reasons in one, under the code of the models': without them, the rules are all there is."""
+    if rules is None or isinstance(models, InvalidInput):
+        return models
+    return type(models)(f"{models.message}\nThe built-in rules were asked, too: {rules.message}", field=models.field)

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup run test check format lock bench-append bench-path bench-project bench-recovery bench-loading bench-api bench-evaluate golden faults clean
+.PHONY: help setup run test aimock check format lock bench-append bench-path bench-project bench-recovery bench-loading bench-api bench-evaluate bench-models faults-models eval-plans golden faults clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,13 @@ run: setup ## Set up and see Vigil work on recorded data
 
 test: setup ## Prove it: every test, against real servers started for them
 	@$(BIN)/python -m pytest -n auto
+
+aimock: .venv/aimock/ready ## Install a stand-in of AI providers that somebody else wrote (npm), for the tests that use it
+
+.venv/aimock/ready: tests/aimock/package.json tests/aimock/package-lock.json | setup
+	@mkdir -p $(@D) && cp $^ $(@D)
+	@npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 check: setup ## Lint, types, architecture
 	@$(BIN)/ruff format --check .
@@ -67,12 +74,21 @@ bench-evaluate: setup ## Evaluations a second, 100,000 monitors due at once, and
 bench-api: setup ## Reads and writes of the monitor API, with 100 people at once
 	@$(BIN)/python -m benchmarks.api
 
+bench-models: setup ## Evaluations a second with a slow model, and what the layer adds to a call
+	@$(BIN)/python -m benchmarks.models
+
 bench-recovery: setup ## Take-over after kill -9 of a projector, and after FLUSHALL
 	@$(BIN)/python -m benchmarks.recovery
 
 faults: setup ## Break Vigil on purpose and see that what must hold holds; SEED=1 N=20
 	@$(BIN)/python -m faults --seed $(or $(SEED),1) --seeds $(or $(N),20) $(if $(JSON),--json)
 	@$(if $(JSON),,$(BIN)/python -m pytest -q tests/faults/test_database_faults.py tests/faults/test_lost_commit.py tests/faults/test_slow_links.py tests/workers/test_jumping_clocks.py)
+
+faults-models: setup ## 1,000 evaluations with one provider broken, then with both (rows 23 to 26)
+	@$(BIN)/python -m faults.models --monitors 250 --rounds 4
+
+eval-plans: setup ## How well models compile prompts into plans (a report; needs a key, costs cents); ABOUT=price
+	@$(BIN)/python -m evals.plans $(if $(ABOUT),--about $(ABOUT)) $(if $(JSON),--json)
 
 clean: ## Remove what was built and run here, with all data in .vigil and .vigil-*
 	rm -rf .venv .vigil .vigil-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -96,6 +96,16 @@ class DocumentReader:
             keys=found.keys,
         )
 
+    def texts(self, select: Select) -> list[str]:
+        """All that is selected, each match whole: for whoever makes values of it himself. Nothing where it cannot be read."""
+        try:
+            found = self._selected(select, FactType.LIST)
+            if select.regex is not None:
+                found = _narrowed(compiled_regex(select.regex), found, every=_selects_text(select))
+            return [plain(one.value) for one in islice(found, LIST_ITEMS_MAX)]
+        except _UNREADABLE:
+            return []
+
     def _value(self, select: Select, kind: FactType) -> _Read | None:
         found = self._selected(select, kind)
         if kind is FactType.LIST:

@@ -1,4 +1,4 @@
-"""Reading all facts of a plan from one document: the port `commands.looking.FactReading`."""
+"""Reading all facts of a plan from one document: the port `commands.answer_reading.FactReading`."""
 
 from collections.abc import Sequence
 from functools import cache

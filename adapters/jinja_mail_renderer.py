@@ -10,10 +10,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from css_inline import CSSInliner
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from domain.budget import dollars
 from domain.fact import Fact, FactType, FactValue
 from domain.mail import (
     AlertContent,
     AlreadyRegisteredContent,
+    BudgetContent,
     FailingContent,
     MailBody,
     MailContent,
@@ -97,6 +99,8 @@ class JinjaMailRenderer:
                 return self._both("verify_email", _verify_email(content))
             case AlreadyRegisteredContent():
                 return self._both("already_registered", _already_registered(content))
+            case BudgetContent():
+                return self._both("budget", _budget(content))
 
     def _in_rows(self, name: str, values: Callable[[int], Mapping[str, object]]) -> MailBody:
         """With as many rows as are small enough."""
@@ -186,6 +190,12 @@ def _verify_email(content: VerifyEmailContent) -> dict[str, object]:
 
 def _already_registered(content: AlreadyRegisteredContent) -> dict[str, object]:
     return {"person": _name(content.person_name), "link": _link(content.login_url, chars_shown=URL_CHARS_MAX)}
+
+
+def _budget(content: BudgetContent) -> dict[str, object]:
+    about = {"person": _name(content.person_name), "is_installation": content.is_installation}
+    where = {"link": _link(content.usage_url), "resets": _moment(content.resets_at, _zone(content.timezone))}
+    return {**about, **where, "limit": dollars(content.limit_micros), "spent": dollars(content.spent_micros)}
 
 
 def _headline(content: AlertContent) -> str:

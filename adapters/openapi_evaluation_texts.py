@@ -14,6 +14,7 @@ _FACT = {
     "source_url": "Where it was read.",
     "evidence_hash": "The SHA-256 of what was read, in hex.",
     "observed_at": "When it was read.",
+    "reason": "Why a model says yes or no.",
 }
 
 EVALUATION_FIELDS: Mapping[str, Mapping[str, str]] = {
@@ -57,7 +58,8 @@ EVALUATION_FIELDS: Mapping[str, Mapping[str, str]] = {
         "evidence": "Where it looked.",
         "provider": "Who read the facts.",
         "model": "With which model.",
-        "cost_micros": "What it cost, in millionths of the currency.",
+        "cost_micros": "What models cost, in millionths of a US dollar.",
+        "saved_micros": "What they would have cost had they read again what stayed, in millionths of a US dollar.",
         "duration_ms": "How long it took, in milliseconds.",
         "error": "Why it failed.",
         "due_at": "Its slot in the schedule, or when it was asked for.",
@@ -133,12 +135,13 @@ EVALUATION_FIELDS: Mapping[str, Mapping[str, str]] = {
         **{
             name: f"{text.partition(' Left out:')[0]} Left out: as it is."
             for name, text in PLAN.items()
-            if name not in {"sources", "schedule"}
+            if name not in {"sources", "schedule", "provider", "batch"}
         },
         "prompt": "Other words, which are compiled where no facts and condition are given. Left out: as they are.",
         "from": "Evaluations that began from then on. Left out: from the first.",
         "to": "Evaluations that began before then. Left out: to the last.",
-        "over": "What is judged. Left out: the facts that were read then where these are the same, else the evidence.",
+        "over": "What is judged. Left out: the facts that were read then where these are the same, else the evidence,"
+        " which no model reads again.",
     },
     "Backtest": {
         "plan": "What was tried.",

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 PLAN: Mapping[str, str] = {
-    "sources": "Where to look, 1 to 10 places.",
+    "sources": "Where to look, 1 to 10 places. Left out: the addresses in the prompt, or else a search of the web, where an AI"
+    " provider can search.",
     "schedule": "How often to look. Left out: as the prompt says, else every five minutes.",
     "condition": "When it counts, in the Common Expression Language over the facts' names: `price < 50.0`. Left out: taken"
     " from the prompt.",
@@ -14,6 +15,8 @@ PLAN: Mapping[str, str] = {
     " condition uses `changed`, `added`, `removed` or `last_notified`.",
     "reset_condition": "While the monitor is active it stays so until this is met, over the same facts: `price > 60.0`. Left"
     " out: until `condition` is no longer met.",
+    "provider": "The AI provider that is asked first, of those this installation has. Left out: as the installation says.",
+    "batch": "Whether what a model reads may take hours, for half the price.",
 }
 """The fields of a plan as they are sent."""
 
@@ -50,6 +53,7 @@ MONITOR_FIELDS: Mapping[str, Mapping[str, str]] = {
         "unit": "What a number counts, such as `EUR`.",
         "description": "What it means, for readers and for an AI that has to find it.",
         "select": "Where it stands in the source.",
+        "read_by": "Who reads it: `selection`, exactly what `select` says; or `model`, an AI provider, from the description.",
     },
     "Select": {
         "css": "A CSS selector.",
@@ -78,6 +82,8 @@ MONITOR_FIELDS: Mapping[str, Mapping[str, str]] = {
         "min_confidence": PLAN["min_confidence"],
         "fires": "Whether a met condition counts when it starts to hold, or each time.",
         "reset_condition": "What ends the active state; null: that `condition` is no longer met.",
+        "provider": "The AI provider that is asked first; null: as the installation says.",
+        "batch": PLAN["batch"],
         "explanation": "What is watched and when it fires, in plain words.",
         "last_evaluated_at": "When it last looked.",
         "next_due_at": "When it looks next; null while it is paused.",

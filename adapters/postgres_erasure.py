@@ -33,6 +33,14 @@ _ERASE: tuple[LiteralString, ...] = (
     )
     """,
     "delete from schedule where owner_id = %(id)s",
+    # What a call under way costs was sold to the installation, which goes on owing it.
+    "select from model_call_open where owner_id = %(id)s order by id for update",
+    """
+    update model_call_open
+    set owner_id = '00000000-0000-7000-8000-000000000000', monitor_id = null, evaluation_id = null
+    where owner_id = %(id)s
+    """,
+    "delete from model_spending where scope = %(id)s",
     # Other programs' states of this person's streams, which nobody sealed.
     """
     delete from eventsourcing_snapshot where originator_id in (

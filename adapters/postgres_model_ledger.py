@@ -4,6 +4,7 @@ A call is admitted by a row in `model_call_open`, and recorded by an event; then
 day's sums, in one statement. Whoever dies in between leaves the row, and `workers.call_sweeper` does the rest.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import date, datetime
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
+import structlog
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -34,6 +36,8 @@ from domain.model_call import NOTHING_USED, CallOutcome, ModelCalled, TokenUsage
 from domain.operation import INSTALLATION
 
 NAME_CHARS_MAX, MESSAGE_CHARS_MAX = 200, 500
+log = structlog.get_logger()
+
 ACTOR = "ai"
 
 _ADMIT_ALL = "insert into model_call_open select * from jsonb_populate_recordset(null::model_call_open, %s)"
@@ -97,6 +101,7 @@ class PostgresModelLedger:
         self._admitted = Gathered(self._admit_all)
         self._settled = Gathered(self._settle_all)
         self._told: set[tuple[UUID, date]] = set()
+        self._settling: set[asyncio.Task[None]] = set()
 
     async def admit(self, call: PlannedCall) -> str | None:
         """As the port says. The first time a day that money which is spent leaves no room, it is told by an event; while it is
@@ -114,7 +119,8 @@ class PostgresModelLedger:
 
     async def record(self, call: PlannedCall, reply: Reply, *, duration_ms: int) -> ModelCalled:
         """As the port says. A call that nobody heard the end of counts as the most it can have cost. For an erased person no
-        event is written; what was sold to the installation is added to its sum all the same."""
+        event is written; what was sold to the installation is added to its sum all the same. The sums follow after: until they do,
+        what was set aside stands in them, and should this process be killed, the sweeper sees to it."""
         usage = plausible(reply.usage)
         model = _line(reply.model or "", NAME_CHARS_MAX) or call.model
         is_estimated = reply.outcome is CallOutcome.TIMEOUT and usage == NOTHING_USED
@@ -137,17 +143,35 @@ class PostgresModelLedger:
             started_at=call.started_at,
             duration_ms=duration_ms,
         )
-        return await self.keep(call.id, call.on_behalf.owner_id, called)
+        called = await self._written(call.id, call.on_behalf.owner_id, called)
+        task = asyncio.create_task(self._settle(call.id, called.cost_micros))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        return called
+
+    async def settled(self) -> None:
+        """Return when the sums hold what was recorded before."""
+        await asyncio.gather(*self._settling)
 
     async def keep(self, call_id: UUID, owner_id: UUID, called: ModelCalled) -> ModelCalled:
         """Write down how a call ended and take it for recorded; done again, it changes nothing. What is written down in the
         end: what was written first stays."""
+        called = await self._written(call_id, owner_id, called)
+        await self._settled.ask((call_id, called.cost_micros))
+        return called
+
+    async def _settle(self, call_id: UUID, cost_micros: int) -> None:
+        try:
+            await self._settled.ask((call_id, cost_micros))
+        except Exception as error:  # noqa: BLE001  the event is written; the sweeper finds it
+            log.warning("a call is settled later", call_id=str(call_id), error=repr(error))
+
+    async def _written(self, call_id: UUID, owner_id: UUID, called: ModelCalled) -> ModelCalled:
         new = NewEvents(stream_id=call_id, owner_id=owner_id, expected_version=0, events=(called,))
         context = Metadata(correlation_id=called.evaluation_id or call_id, actor=ACTOR)
         if not await self._store.is_erased(owner_id):
             with suppress(PersonErased):
                 called = await self._first(new, called, context)
-        await self._settled.ask((call_id, called.cost_micros))
         return called
 
     async def left_behind(self, *, before: datetime, limit: int) -> list[OpenCall]:

@@ -2,7 +2,7 @@
 every process, and counts of what this process did since it began. `docs/operations.md` tells every name."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import prometheus_client
@@ -94,12 +94,15 @@ class CountedPacing(Pacing):
 
 
 class PrometheusMetrics:
-    """The page that is scraped."""
+    """The page that is scraped. `more` gives the figures that others keep, and never raises."""
 
-    def __init__(self, pool: Pool, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, pool: Pool, *, now: Callable[[], datetime], more: Callable[[], Awaitable[bytes]] | None = None
+    ) -> None:
         self._pool = pool
         self._guard = PostgresGuard(pool)
         self._now = now
+        self._more = more
         self._asking: asyncio.Task[list[GaugeMetricFamily]] | None = None
 
     async def page(self) -> bytes:
@@ -108,7 +111,8 @@ class PrometheusMetrics:
         Those who ask at the same moment cost the database one answer for all of them."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._gauges())
-        return generate_latest(_counts) + generate_latest(_Families(await asyncio.shield(self._asking)))
+        asked = generate_latest(_Families(await asyncio.shield(self._asking)))
+        return generate_latest(_counts) + asked + (b"" if self._more is None else await self._more())
 
     async def _gauges(self) -> list[GaugeMetricFamily]:
         gauges = [_gauge("vigil_database_up", "Whether PostgreSQL answered this scrape.", 0)]

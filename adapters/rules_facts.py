@@ -88,6 +88,7 @@ _STRANGERS = frozenset(
         "changes",
     }
     | {"drops", "falls", "rises", "exceeds", "between", "without", "until", "tomorrow", "tonight"}
+    | {"whether", "disappears"}
 )
 
 

@@ -165,13 +165,18 @@ def _comparison(fact: FactSpec, sign: str, quantity: Quantity) -> Clause:
     return Clause(fact, f"{fact.name} {sign} {quantity.number}", words)
 
 
+_ONE_OF_SEVERAL = re.compile(r"\b(?:before|after|size)\b", re.IGNORECASE)
+"""What tells things apart that are on one page: the whole text cannot say which of them can be had."""
+
+
 @STATES.written(
     rf"(?:{SUBJECT} )?(?:is|are|becomes?|gets?|comes?|goes?) (?P<not>not |no longer )?(?:back )?(?:(?P<yes>{_AVAILABLE})|(?P<no>{_SOLD_OUT}))",
     rf"{SUBJECT} (?P<not>)(?:(?P<no>sells out)|(?P<yes>can be (?:bought|ordered)))",
     rf"there (?:is|are) (?P<not>no )?{SUBJECT} (?:(?P<yes>{_AVAILABLE}|left)|(?P<no>{_SOLD_OUT}))",
 )
 def _available(reading: Reading, found: Found) -> Clause | None:
-    if found["subject"] is not None and not is_name(found["subject"]):
+    subject = found["subject"]
+    if subject is not None and (not is_name(subject) or _ONE_OF_SEVERAL.search(subject)):
         return None
     wants_stock = bool(found["yes"]) is not bool(found["not"])
     flag = reading.facts.only_boolean()
@@ -206,7 +211,7 @@ def _weather(reading: Reading, found: Found) -> Clause | None:
 
 
 @STATES.written(
-    rf"(?:{SUBJECT} )?(?P<not>(?:does not|do not|no longer|never|stops?) )?(?:contain|mention|includ|say|show|read|display|list)(?:e?s|ing|e)?"
+    rf"(?:{SUBJECT} )?(?P<not>(?:does not|do not|no longer|never|stops?) )?(?:contain|mention|includ|say|show|read|display|list(?!\s))(?:e?s|ing|e)?"
     r"(?: anymore)? (?P<text>.+)",
     rf"(?:the (?:words?|text|phrase) )?(?P<text>{QUOTE}\d+{QUOTE}|[\w-]+) (?P<not>no longer |does not |is not )?(?:appears?|mentioned|is mentioned|shows? up)"
     r"(?: (?:in|on) (?P<subject>.{1,60}))?",

@@ -9,10 +9,11 @@ import asyncio
 import logging
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from types import MappingProxyType
 
 import aiohttp
 import msgspec
@@ -45,6 +46,7 @@ AIM_UNCHANGED, AIM_CHANGED, AIM_SCALING, AIM_MEMORY_MIB = 600, 250, 1.5, 200
 MONITORS_EACH = 100
 BESIDE = ("relay", "projector", "scheduler")
 ROUND_SECONDS_MAX = 900
+NO_SETTINGS: Mapping[str, object] = MappingProxyType({})
 
 _MAKE_DUE = "update schedule set due_at = now(), ready_at = now(), enqueued_at = null"
 _NOT_DONE = "select count(*) from schedule where due_at <= %s"
@@ -75,24 +77,28 @@ class EvaluateFigures(msgspec.Struct, frozen=True):
     rounds: list[Round]
 
 
-def be_roles(servers: Servers, names: Sequence[str]) -> None:
-    """Run workers until killed."""
+def be_roles(servers: Servers, names: Sequence[str], given: Mapping[str, object] = NO_SETTINGS) -> None:
+    """Run workers with these settings until killed."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    uvloop.run(_be_roles(servers, names))
+    uvloop.run(_be_roles(servers, names, given))
 
 
-async def _be_roles(servers: Servers, names: Sequence[str]) -> None:
-    async with open_the_parts(servers) as parts, running({name: ROLES[name](parts) for name in names}, Stop()):
+async def _be_roles(servers: Servers, names: Sequence[str], given: Mapping[str, object]) -> None:
+    async with (
+        open_the_parts(servers, **given) as parts,
+        running({name: ROLES[name](parts) for name in names}, Stop()),
+    ):
         await asyncio.Event().wait()
 
 
-def open_the_parts(servers: Servers) -> AbstractAsyncContextManager[Parts]:
+def open_the_parts(servers: Servers, **given: object) -> AbstractAsyncContextManager[Parts]:
     """The parts of a process of `vigil up`, which may read loopback addresses."""
     settings = read_settings(
         data_dir=servers.folder,
         database_url=servers.database_url,
         redis_url=servers.redis_url,
         fetch_allow_networks=("127.0.0.0/8",),
+        **given,
     )
     endpoints = Endpoints(servers.database_url, servers.redis_url, "smtp://127.0.0.1:9", "http://127.0.0.1")
     return open_parts(settings, endpoints, bytes(32))
@@ -119,7 +125,19 @@ class Processes:
         self._started.clear()
 
 
-async def make_monitors(parts: Parts, count: int, site: int) -> None:
+def plan_of(number: int, site: int) -> Plan:
+    """A plan for one page of the site on that port, as most are: a value, and a limit."""
+    return Plan(
+        kind=Kind.CURRENT_STATE,
+        facts=(FactSpec(name="price", type=FactType.NUMBER, select=Select(jsonpath="$.price")),),
+        condition="price < 50.0",
+        schedule=Every(seconds=86_400),
+        sources=(HttpSource(url=f"http://{HOSTS[number % len(HOSTS)]}:{site}/{number}"),),
+        explanation="Met while the price is under 50.",
+    )
+
+
+async def make_monitors(parts: Parts, count: int, site: int, *, plan_of: Callable[[int, int], Plan] = plan_of) -> None:
     """People with a hundred monitors each, of the pages of the site on that port, none of them due."""
     now = utc_now()
     for first in range(0, count, MONITORS_EACH):
@@ -137,18 +155,6 @@ async def make_monitors(parts: Parts, count: int, site: int) -> None:
                 KeepSchedule(monitor_id, owner, plan.schedule, active=True, due_at=now.replace(year=now.year + 1))
             )
         await parts.store.append(new, metadata=Metadata(correlation_id=owner, actor="benchmark"), companions=companions)
-
-
-def plan_of(number: int, site: int) -> Plan:
-    """A plan for one page of the site on that port, as most are: a value, and a limit."""
-    return Plan(
-        kind=Kind.CURRENT_STATE,
-        facts=(FactSpec(name="price", type=FactType.NUMBER, select=Select(jsonpath="$.price")),),
-        condition="price < 50.0",
-        schedule=Every(seconds=86_400),
-        sources=(HttpSource(url=f"http://{HOSTS[number % len(HOSTS)]}:{site}/{number}"),),
-        explanation="Met while the price is under 50.",
-    )
 
 
 async def one_round(

@@ -15,7 +15,7 @@ from adapters.cel_explaining import CelExplanations
 from adapters.openapi_pages import DOCS_PATH, document_route, openapi_config
 from adapters.struct_schemas import DescribedStructs
 from bootstrap.metrics import metrics_route
-from bootstrap.now_and_new import new_id, utc_now
+from bootstrap.now_and_new import new_id, program_version, utc_now
 from bootstrap.parts import Parts
 from commands.actions_http import ActionWrites
 from commands.backtest_http import BacktestRoute
@@ -38,12 +38,14 @@ from read_api.explanations import Explanations
 from read_api.facts import FactReads, FactViews
 from read_api.freshness import ProjectionWait, fresh_reads
 from read_api.health import Health, HealthChecks
+from read_api.model_usage import ModelUsageReads, ModelUsageViews
 from read_api.monitor_exports import MonitorExportReads, MonitorExports
 from read_api.monitor_stream import UNCOMPRESSED, MonitorStream
 from read_api.monitors import MonitorReads, MonitorViews
 from read_api.notifications import NotificationReads, NotificationViews
 from read_api.past_monitors import PastMonitors
 from read_api.signals import SignalReads, SignalSourceViews
+from read_api.status import Statuses, StatusReads
 from read_api.triggers import TriggerReads, TriggerViews
 from read_api.users import UserReads, UserViews
 
@@ -84,10 +86,20 @@ def make_application(parts: Parts) -> Application:
         "fact_views": FactViews(parts.pool),
         "action_views": ActionViews(parts.pool),
         "trigger_views": TriggerViews(parts.pool),
+        "model_usage_views": ModelUsageViews(parts.pool, parts.ai.budgets, now=utc_now),
         "notification_views": NotificationViews(parts.pool),
         "user_views": UserViews(parts.pool),
         "audit_log": AuditLog(parts.pool, parts.sealed_store),
         "log_verifier": parts.log_verifier(),
+        "statuses": Statuses(
+            parts.pool,
+            parts.ai.breakers,
+            providers=parts.settings.ai_providers,
+            models=parts.settings.models,
+            budget_micros=parts.ai.budgets.installation_day_micros,
+            version=program_version(),
+            now=utc_now,
+        ),
         "health": HealthChecks(parts.pool, parts.log_states, {"redis": parts.redis.ping}, started_at=utc_now()),
     }
     writes = [
@@ -113,7 +125,9 @@ def make_application(parts: Parts) -> Application:
         SignalReads,
         NotificationReads,
         UserReads,
+        ModelUsageReads,
         AuditReads,
+        StatusReads,
     ]
     return Application(
         route_handlers=[

@@ -10,6 +10,8 @@ from adapters.log_signatures import installation_signing_key
 from adapters.postgres_briefings import PostgresBriefings
 from adapters.postgres_evidence import PostgresEvidence
 from adapters.postgres_history import PostgresHistory
+from adapters.postgres_model_answers import PostgresModelAnswers
+from adapters.postgres_operators import PostgresOperators
 from adapters.postgres_outbox import PostgresOutbox, PostgresTriggers
 from adapters.postgres_parking import PostgresParking
 from adapters.postgres_pool import is_outage
@@ -20,9 +22,11 @@ from adapters.prometheus_metrics import (
 )
 from bootstrap.now_and_new import program_version, utc_now
 from bootstrap.process_adapters import ProcessAdapters
+from commands.answer_reading import AnswerReader
 from commands.judging import Judge
 from commands.looking import Looker
 from projections.core import CORE
+from workers.call_sweeper import CallSweeper
 from workers.delivery import Delivery
 from workers.evaluation_queue import PLACES, EvaluationLanes, EvaluationQueue
 from workers.evaluator import Evaluator
@@ -64,6 +68,7 @@ class MovingParts(ProcessAdapters):
             self._partitions(NOTIFIER),
             self.store,
             PostgresTriggers(self.pool),
+            PostgresOperators(self.pool),
             now=utc_now,
         )
 
@@ -75,7 +80,10 @@ class MovingParts(ProcessAdapters):
     def evaluator(self) -> EvaluationLanes:
         """Evaluates what was handed out."""
         history = PostgresHistory(self.pool)
-        looker = Looker(fetcher=self.fetcher, reading=FactReader(), kept=history, signals=self.signals)
+        reader = AnswerReader(FactReader(), self.ai.reading)
+        looker = Looker(
+            fetcher=self.fetcher, reader=reader, kept=history, signals=self.signals, searching=self.ai.searching
+        )
         evaluator = Evaluator(
             store=self.store,
             monitors=KnownMonitors(self.store),
@@ -98,6 +106,7 @@ class MovingParts(ProcessAdapters):
                     monotonic=time.monotonic,
                     is_outage=is_outage,
                     suspect=suspect,
+                    waiting=reader.waiting,
                 )
                 for lane, places in PLACES.items()
             ]
@@ -119,10 +128,15 @@ class MovingParts(ProcessAdapters):
         return Retention(
             PostgresEvidence(self.pool),
             self.leases,
+            answers=PostgresModelAnswers(self.pool),
             keep=timedelta(days=days) if days else None,
             holder=self.holder,
             now=utc_now,
         )
+
+    def call_sweeper(self) -> CallSweeper:
+        """Closes the books of calls whose process is gone."""
+        return CallSweeper(self.ai.ledger, self.leases, prices=self.ai.prices.version, holder=self.holder, now=utc_now)
 
     def mailer(self) -> Mailer:
         """Delivers notifications."""

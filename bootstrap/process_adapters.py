@@ -39,6 +39,7 @@ from adapters.redis_jobs import RedisJobs
 from adapters.redis_log import RedisLog
 from adapters.rendering_fetcher import RenderingFetcher
 from adapters.smtp_mailer import SmtpMailer
+from bootstrap.ai import Ai
 from bootstrap.now_and_new import new_id, program_version, utc_now
 from bootstrap.settings import Settings
 from commands.shell import Shell
@@ -86,7 +87,7 @@ class ProcessAdapters:
         self.archive = PostgresArchive(pool, settings.archive_folder)
         self.log = CountedLog(pool, self.archive)
         self.log_states = PostgresGuard(pool)
-        self.metrics = PrometheusMetrics(pool, now=utc_now)
+        self.metrics = PrometheusMetrics(pool, now=utc_now, more=lambda: self.ai.page())  # noqa: PLW0108  made when it is first asked for
         self.live_monitors = LiveMonitors(pool, now=utc_now)
         self.tail = RedisLog(client, namespace=settings.redis_namespace)
         self.leases = PostgresLeases(pool)
@@ -128,11 +129,18 @@ class ProcessAdapters:
         await self.mailer_adapter.close()
         if "passwords" in vars(self):
             self.passwords.close()
+        if "ai" in vars(self):
+            await self.ai.close()
 
     @cached_property
     def passwords(self) -> Argon2Passwords:
         """Made when it is first asked for: that costs a hash, and workers start sooner without it."""
         return Argon2Passwords()
+
+    @cached_property
+    def ai(self) -> Ai:
+        """What models are asked with, where a process asks any."""
+        return Ai(self.settings, self.pool, self.redis, self.store, holder=self.holder)
 
     def log_reader(self) -> LogReader:
         """How consumers read the log."""

@@ -34,6 +34,7 @@ ROLES: Mapping[str, Callable[[Parts], Role]] = {
     "notary": Parts.notary,
     "guard": Parts.log_guard,
     "retention": Parts.retention,
+    "sweeper": Parts.call_sweeper,
 }
 """The workers by the names `vigil worker` knows."""
 

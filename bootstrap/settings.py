@@ -21,6 +21,7 @@ from pydantic_settings import (
 from adapters.mime_message import envelope_address
 from adapters.smtp_mailer import smtp_server
 from adapters.wrapping_keys import read_key
+from bootstrap.ai_settings import AiSettings, shown
 from domain.crash_points import CrashPoint
 from domain.failing import FAILURES_UNTIL_FAILING
 
@@ -39,7 +40,7 @@ class EndpointsUnknown(Exception):
     """Neither configured nor running: nothing says where the database, Redis or the mail server is."""
 
 
-class Settings(BaseSettings):
+class Settings(AiSettings):
     """Everything an operator can decide. `docs/settings.md` documents each; a test proves it."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file="vigil.toml", extra="forbid", frozen=True)
@@ -88,7 +89,6 @@ class Settings(BaseSettings):
     )
     mail_sender: str = Field("Vigil <vigil@localhost>", description="From address of all mails.")
     registration: Literal["open", "closed"] = Field("open", description="Whether anybody may register an account.")
-    ai_providers: Names = Field(("rules",), description="Providers that read prompts, in order of preference.")
     fetch_allow_networks: Names = Field(
         (), description="Private networks (CIDR, comma-separated) that monitors may read; none by default."
     )
@@ -171,7 +171,7 @@ class Settings(BaseSettings):
         """Where mail is caught when no mail server is configured."""
         return self.data_dir / "mail"
 
-    @field_validator("ai_providers", "fetch_allow_networks", "wrapping_keys", mode="before")
+    @field_validator("fetch_allow_networks", "wrapping_keys", mode="before")
     @classmethod
     def split_at_commas(cls, value: object) -> object:
         """Lists are written with commas in the environment."""
@@ -247,15 +247,6 @@ class Settings(BaseSettings):
             read_key(key)
         return value
 
-    @field_validator("ai_providers")
-    @classmethod
-    def are_providers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Each is a provider this version has."""
-        for name in value:
-            if name != "rules":
-                raise ValueError(f"{name!r} is not a provider of this version; known is: rules")
-        return value
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -283,7 +274,9 @@ def read_settings(**given: object) -> Settings:
 
 def _told(mistake: ErrorDetails) -> str:
     """A mistake in the words of an operator; never the value, which may be a secret, unless a number was expected."""
-    name = f"{PREFIX}{str(mistake['loc'][0]).upper()}" if mistake["loc"] else PREFIX
+    if not mistake["loc"]:
+        return mistake["msg"].removeprefix("Value error, ")
+    name = shown(str(mistake["loc"][0]).lower())
     if mistake["type"] in {"int_parsing", "float_parsing"}:
         return f"{name}: {mistake['input']!r} is not a number"
     return f"{name}: {mistake['msg'].removeprefix('Value error, ')}"
@@ -291,5 +284,5 @@ def _told(mistake: ErrorDetails) -> str:
 
 def unknown_settings() -> list[str]:
     """VIGIL_ variables in the environment that this version does not know: most likely misspelt."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {shown(name) for name in Settings.model_fields}
     return sorted(name for name in _ENVIRONMENT if name.startswith(PREFIX) and name not in known)

@@ -1,5 +1,7 @@
 """The composition of the write side: commands with the adapters they need."""
 
+import secrets
+
 from adapters.fact_reader import FactReader
 from adapters.json_schemas import JsonSchemas
 from adapters.mail_folder import forget_mail_to
@@ -11,7 +13,10 @@ from adapters.source_rules import SourceRules
 from bootstrap.now_and_new import new_id, utc_now
 from bootstrap.process_adapters import ProcessAdapters
 from commands.actions import ActionCommands
+from commands.answer_reading import AnswerReader
 from commands.backtest import Backtesting
+from commands.classifying import ClassifierChain, ModelClassifier
+from commands.fact_inquiry import BOUNDARY_BYTES
 from commands.identity import IdentityCommands
 from commands.judging import Judge
 from commands.looking import Looker
@@ -43,22 +48,43 @@ class WriteSide(ProcessAdapters):
         """The write side of monitors."""
         return MonitorCommands(
             shell=self.shell,
-            compiler=PlanCompiler(
-                classifier=RulesProvider(),
-                conditions=self.conditions,
-                sources=SourceRules(self.guard, can_render=self.browser_program is not None),
-                signals=self.signals,
-                interval_seconds_min=self.settings.min_interval_seconds,
-                now=utc_now,
-            ),
+            compiler=self._plan_compiler(),
             active_max=self.settings.monitor_limit,
             total_max=self.settings.monitor_total,
+        )
+
+    def _plan_compiler(self) -> PlanCompiler:
+        can_search = self.ai.searching is not None
+        sources = SourceRules(self.guard, can_render=self.browser_program is not None, can_search=can_search)
+        models = None
+        if self.settings.models:
+            models = ModelClassifier(
+                asking=self.ai.asking,
+                conditions=self.conditions,
+                sources=sources,
+                interval_seconds_min=self.settings.min_interval_seconds,
+                can_search=can_search,
+                now=utc_now,
+                new_boundary=lambda: secrets.token_hex(BOUNDARY_BYTES),
+            )
+        return PlanCompiler(
+            classifier=ClassifierChain(rules=RulesProvider(), models=models, order=self.settings.ai_providers),
+            conditions=self.conditions,
+            sources=sources,
+            signals=self.signals,
+            interval_seconds_min=self.settings.min_interval_seconds,
+            now=utc_now,
+            models=tuple(self.settings.models),
+            can_search=can_search,
         )
 
     def previews(self) -> Previewing:
         """Trial evaluations, which look back on nothing and leave nothing behind."""
         nothing = NothingKept()
-        looker = Looker(fetcher=self.fetcher, reading=FactReader(), kept=nothing, signals=self.signals)
+        reader = AnswerReader(FactReader(), self.ai.reading)
+        looker = Looker(
+            fetcher=self.fetcher, reader=reader, kept=nothing, signals=self.signals, searching=self.ai.searching
+        )
         judge = Judge(self.conditions, nothing)
         return Previewing(self.monitors().compiler, looker, judge, now=utc_now, new_id=new_id)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cli.ai import ai
 from cli.archive import archive
 from cli.arguments import Json
 from cli.evaluations import evaluations
@@ -39,6 +40,7 @@ app.add_typer(projections, name="projections", epilog="Example: vigil projection
 app.add_typer(evaluations, name="evaluations", epilog="Example: vigil evaluations dead list")
 app.add_typer(events, name="events", epilog="Example: vigil events tail")
 app.add_typer(keys, name="keys", epilog="Example: vigil keys status")
+app.add_typer(ai, name="ai", epilog="Example: vigil ai check")
 app.add_typer(archive, name="archive", epilog="Example: vigil archive run --older-than P90D")
 
 

@@ -29,8 +29,9 @@ def plan_lines(plan: Json) -> list[str]:
     return [
         _row("condition", _plain(plan["condition"])),
         *_column("facts", [f"{fact['name']}: {fact['type']}{_unit(fact)}{_where(fact)}" for fact in plan["facts"]]),
-        *_column("sources", [f"{each['type']} {_plain(each.get('url') or each['id'])}" for each in plan["sources"]]),
+        *_column("sources", [f"{each['type']} {_plain(_place(each))}" for each in plan["sources"]]),
         _row("schedule", " ".join(f"{name} {value}" for name, value in plan["schedule"].items())),
+        *([_row("provider", _plain(plan["provider"]))] if plan.get("provider") else []),
         *([_row("", _plain(plan["explanation"]))] if plan["explanation"] else []),
     ]
 
@@ -86,8 +87,13 @@ def _unit(fact: Json) -> str:
     return f" {_plain(fact['unit'])}" if fact.get("unit") else ""
 
 
+def _place(source: Json) -> str:
+    return str(source.get("url") or source.get("query") or source["id"])
+
+
 def _where(fact: Json) -> str:
-    return "".join(f", {how} {_plain(str(where))}" for how, where in (fact.get("select") or {}).items())
+    by = ", read by a model" if fact.get("read_by") == "model" else ""
+    return by + "".join(f", {how} {_plain(str(where))}" for how, where in (fact.get("select") or {}).items())
 
 
 def _quote(fact: Json) -> str:

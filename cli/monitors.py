@@ -60,6 +60,12 @@ def monitors_add(
     confirmations: Annotated[
         int | None, typer.Option(metavar="N", help="How many verdicts in a row it takes to switch the state.")
     ] = None,
+    provider: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The AI provider to ask first: claude, openai.")
+    ] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="What a model reads may take hours, for half the price.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Look once and show what would be watched, but store nothing.")
     ] = False,
@@ -69,7 +75,8 @@ def monitors_add(
 ) -> None:
     """Watch something from now on.
 
-    Needs at least one of --source, --feed and --signal; each can be given several times. Who is to be mailed about it is
+    Looks at --source, --feed and --signal, each of which can be given several times; without any, at the addresses in the
+    prompt, or else at what a search of the web finds, where an AI provider is set up. Who is to be mailed about it is
     said with `POST /api/v1/actions` and `POST /api/v1/triggers`.
     """
     with failing_in_one_sentence():
@@ -88,6 +95,8 @@ def monitors_add(
             condition=condition,
             facts=fact or (),
             confirmations=confirmations,
+            provider=provider,
+            batch=batch,
         )
         run_add(Reach(url, token), wanted, dry_run=dry_run, as_json=as_json)
 

@@ -35,6 +35,8 @@ class Wanted:
     condition: str | None
     facts: Sequence[str]
     confirmations: int | None
+    provider: str | None = None
+    batch: bool = False
 
     def body(self) -> Json:
         """As the API takes it; what was not said is left out. Raises `InvalidInput`."""
@@ -52,6 +54,8 @@ class Wanted:
             condition=self.condition,
             facts=[read_fact(text) for text in self.facts] or None,
             confirmations=self.confirmations,
+            provider=self.provider,
+            batch=self.batch or None,
         )
 
 

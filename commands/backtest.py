@@ -11,11 +11,11 @@ from uuid import UUID
 
 import msgspec
 
+from commands.answer_reading import FactReading
 from commands.event_store import EventStore
 from commands.evidence_store import EvidenceStore
 from commands.judging import ConditionJudging
 from commands.kept_facts import KeptFacts, NotRepeatable
-from commands.looking import FactReading
 from commands.monitors import MONITOR
 from commands.past_evaluations import PastEvaluation, PastEvaluations
 from commands.plan_compiler import PlanCompiler, Wish
@@ -256,6 +256,13 @@ async def _replayed(replay: Replay, past: PastEvaluation, kept: KeptFacts | None
 def _over(plan: Plan, present: Plan, wanted: Over | None) -> Over:
     """What to judge; raises `InvalidInput` where the facts that were read then are not those the plan asks for."""
     were_read = all(fact in present.facts for fact in plan.facts) and plan.sources == present.sources
+    if plan.needs_model and (wanted is Over.EVIDENCE or not were_read):
+        cure = (
+            "judge those that were read then: facts"
+            if were_read
+            else "keep the facts as they are, to judge those that were read then"
+        )
+        raise InvalidInput(f"facts that a model reads are not read again over kept evidence; {cure}", field="over")
     if wanted is Over.FACTS and not were_read:
         raise InvalidInput(
             "this asks for facts that the monitor did not read; read them from the evidence: evidence", field="over"

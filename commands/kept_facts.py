@@ -7,8 +7,8 @@ from email.message import Message
 
 import msgspec
 
+from commands.answer_reading import FactReading
 from commands.evidence_store import EvidenceStore
-from commands.looking import FactReading
 from commands.past_evaluations import PastEvaluation
 from domain.evaluation import Evidence
 from domain.evidence import Content, Document, FetchOutcome, LetGo

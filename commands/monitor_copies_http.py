@@ -18,7 +18,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from commands.backup_file import read_backup
 from commands.changedetection import entries_of_backup, lost_settings
-from commands.http.failures import detail_of
+from commands.http.failures import details_of
 from commands.http.form import AnyRequest, Envelope, ErrorDetail, answer
 from commands.http.writing import Projected, caller_of, started
 from commands.import_formats import entries_of_export, entries_of_lines
@@ -27,7 +27,7 @@ from commands.monitors import MonitorCommands
 from commands.monitors_http import MonitorPatch, as_created, merged_wish
 from commands.shapes import MonitorShape, ScheduleShape
 from commands.shell import IdempotentReplay
-from domain.errors import InvalidInput, RuleViolation
+from domain.errors import InvalidInput
 
 COLLECTION = "/api/v1/monitors"
 IMPORT_BYTES_MAX = 1024 * 1024
@@ -222,13 +222,12 @@ def _imported_shape(one: Imported) -> ImportedShape:
         name=one.name,
         paused=one.monitor_id is not None and one.entry.paused,
         code=one.refusals[0].code if one.refusals else None,
-        details=tuple(map(_detail, one.refusals)),
+        details=tuple(_bounded(detail) for refused in one.refusals for detail in details_of(refused)),
         warnings=tuple(map(_told, one.entry.warnings)),
     )
 
 
-def _detail(refused: RuleViolation) -> ErrorDetail:
-    detail = detail_of(refused)
+def _bounded(detail: ErrorDetail) -> ErrorDetail:
     field = None if detail.field is None else _told(detail.field)
     return msgspec.structs.replace(detail, field=field, message=_told(detail.message))
 

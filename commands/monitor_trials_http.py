@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.exceptions import TooManyRequestsException
 from litestar.params import FromPath, JSONBody
 
-from commands.http.failures import detail_of
+from commands.http.failures import details_of
 from commands.http.form import AnyRequest, Envelope, ErrorDetail, answer
 from commands.monitors import MonitorCommands
 from commands.monitors_http import MonitorBody, MonitorPatch, merged_wish, wish_of
@@ -155,7 +155,7 @@ async def _found(data: B, validate: Callable[[B], Awaitable[Finding]]) -> Valida
         name=found.name if sound else None,
         plan=plan_shape(found.plan) if sound and found.plan is not None else None,
         resets_state=sound and found.resets_state,
-        details=tuple(map(detail_of, mistakes)),
+        details=tuple(detail for mistake in mistakes for detail in details_of(mistake)),
     )
 
 

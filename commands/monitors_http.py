@@ -30,8 +30,9 @@ from domain.source import Source
 
 
 class MonitorBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to watch. Only `prompt` and `sources` are needed; facts and a condition given here need no model. With a
-    `reset_condition` an active monitor stays active until that is met: active above 30, inactive again only below 28."""
+    """What to watch. Only `prompt` and `sources` are needed, and no sources where the prompt names addresses; facts and a
+    condition given here need no model. With a `reset_condition` an active monitor stays active until that is met: active above
+    30, inactive again only below 28."""
 
     prompt: str
     name: str | None = None
@@ -43,11 +44,13 @@ class MonitorBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     min_confidence: float = 0.5
     fires: Fires | None = None
     reset_condition: str | None = None
+    provider: str | None = None
+    batch: bool = False
 
 
 class MonitorPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to change; what is left out stays. A new prompt without facts and condition is compiled again. An empty
-    `reset_condition` takes it away."""
+    `reset_condition` takes it away, and so does an empty `provider`."""
 
     prompt: str | None = None
     name: str | None = None
@@ -59,6 +62,8 @@ class MonitorPatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     min_confidence: float | None = None
     fires: Fires | None = None
     reset_condition: str | None = None
+    provider: str | None = None
+    batch: bool | None = None
 
 
 class RestoreBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -202,7 +207,9 @@ def wish_of(data: MonitorBody) -> Wish:
         confirmations=data.confirmations,
         min_confidence=data.min_confidence,
         fires=data.fires,
-        reset_condition=data.reset_condition or None,
+        reset_condition=data.reset_condition,
+        provider=data.provider,
+        batch=data.batch,
     )
 
 
@@ -224,7 +231,9 @@ def merged_wish(data: MonitorPatch, present: Monitor) -> Wish:
         confirmations=plan.confirmations if data.confirmations is None else data.confirmations,
         min_confidence=plan.min_confidence if data.min_confidence is None else data.min_confidence,
         fires=data.fires or (plan.fires if not recompiled and data.condition is None else None),
-        reset_condition=reset or None,
+        reset_condition=reset,
+        provider=plan.provider if data.provider is None else data.provider,
+        batch=plan.batch if data.batch is None else data.batch,
     )
 
 

@@ -11,12 +11,14 @@ from uuid import UUID
 import structlog
 
 from commands.judging import Judge
-from commands.looking import Look, Looker, Postponed
+from commands.look import Look
+from commands.looking import Looker, Postponed
 from commands.plan_compiler import PlanCompiler, Wish
 from domain.condition import Judgement
 from domain.evaluation import conclude
 from domain.evidence import Document, Memory, Reading
 from domain.history import Observation
+from domain.model_call import OnBehalf
 from domain.monitor import Monitor, State, StateChanged, Status
 from domain.plan import Plan
 
@@ -24,6 +26,8 @@ log = structlog.get_logger()
 
 PREVIEW_SECONDS_MAX = 25.0
 """Above the deadline of one source, so that one that is slow says so itself."""
+RECORDING_SECONDS = 0.5
+"""Of them for recording what a model that is asked last has cost."""
 PREVIEWS_AT_ONCE_MAX = 2
 
 
@@ -111,7 +115,7 @@ class Previewing:
         with self._counted(person_id):
             name, plan = await self._compiler.compile(wish, owner_id=person_id)
             started_at = self._now()
-            look, outcome = await self._attempt(plan, started_at)
+            look, outcome = await self._attempt(person_id, plan, started_at)
             return Trial(
                 name=name,
                 plan=plan,
@@ -122,15 +126,24 @@ class Previewing:
                 completed_at=self._now(),
             )
 
-    async def _attempt(self, plan: Plan, started_at: datetime) -> tuple[Look | None, Judgement | Failure]:
+    async def _attempt(
+        self, person_id: UUID, plan: Plan, started_at: datetime
+    ) -> tuple[Look | None, Judgement | Failure]:
         """Nobody has stored this monitor, so its id is one for this look only."""
         monitor_id = self._new_id()
         try:
-            async with asyncio.timeout(PREVIEW_SECONDS_MAX):
-                look = await self._looker.look(monitor_id, plan, started_at=started_at)
+            async with asyncio.timeout(PREVIEW_SECONDS_MAX) as limit:
+                look = await self._looker.look(
+                    monitor_id,
+                    plan,
+                    started_at=started_at,
+                    on_behalf=OnBehalf(owner_id=person_id),
+                    until=(limit.when() or 0.0) - RECORDING_SECONDS,
+                )
                 if look.failure is not None:
                     return look, _failure_of(look.failure)
-                return look, await self._judge.judge(monitor_id, plan, look.facts, now=started_at)
+                judgement = await self._judge.judge(monitor_id, plan, look.facts, now=started_at)
+                return look, look.explain(judgement)
         except TimeoutError:
             return None, Failure("SOURCE_SLOW", f"the sources could not be read within {PREVIEW_SECONDS_MAX:.0f} s")
         except Postponed as postponed:

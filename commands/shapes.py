@@ -53,6 +53,8 @@ class MonitorShape(msgspec.Struct, frozen=True, kw_only=True):
     min_confidence: float
     fires: Fires
     reset_condition: str | None
+    provider: str | None
+    batch: bool
     explanation: str
     last_evaluated_at: datetime | None
     next_due_at: datetime | None
@@ -62,7 +64,7 @@ class MonitorShape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FactShape(msgspec.Struct, frozen=True, kw_only=True):
-    """A value that was read, and where it stands in the evidence. `confidence` is 0..1."""
+    """A value that was read, and where it stands in the evidence. `confidence` is 0..1; `reason` is why a model says yes or no."""
 
     name: str
     type: FactType
@@ -73,6 +75,7 @@ class FactShape(msgspec.Struct, frozen=True, kw_only=True):
     source_url: str
     evidence_hash: str
     observed_at: datetime
+    reason: str | None
 
 
 class ConditionShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +105,8 @@ class PlanShape(msgspec.Struct, frozen=True, kw_only=True):
     min_confidence: float
     fires: Fires
     reset_condition: str | None
+    provider: str | None
+    batch: bool
     explanation: str
 
 
@@ -167,6 +172,8 @@ def monitor_shape(
         min_confidence=plan.min_confidence,
         fires=plan.fires,
         reset_condition=plan.reset_condition,
+        provider=plan.provider,
+        batch=plan.batch,
         explanation=plan.explanation,
         last_evaluated_at=last_evaluated_at,
         next_due_at=next_due_at,
@@ -188,6 +195,8 @@ def plan_shape(plan: Plan) -> PlanShape:
         min_confidence=plan.min_confidence,
         fires=plan.fires,
         reset_condition=plan.reset_condition,
+        provider=plan.provider,
+        batch=plan.batch,
         explanation=plan.explanation,
     )
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from bootstrap.settings import PREFIX, Settings
+from bootstrap.ai_settings import shown
+from bootstrap.settings import Settings
 
 TARGET = Path(__file__).with_name("settings.md")
 
@@ -21,8 +22,8 @@ def settings_page() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         default = field.default
-        shown = "" if default is None else ",".join(default) if isinstance(default, tuple) else str(default)
-        rows.append(f"| `{PREFIX}{name.upper()}` | {f'`{shown}`' if shown else 'unset'} | {field.description} |")
+        value = "" if default is None else ",".join(default) if isinstance(default, tuple) else str(default)
+        rows.append(f"| `{shown(name)}` | {f'`{value}`' if value else 'unset'} | {field.description} |")
     return HEAD + "\n".join(rows) + "\n"
 
 

@@ -1,5 +1,6 @@
 """Rules of the domain that a request can break. The class docstring is the message a person reads."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -60,6 +61,28 @@ class PromptNotUnderstood(RuleViolation):
     """This prompt needs facts and a condition given explicitly, or an AI provider."""
 
     code = "PROMPT_NOT_UNDERSTOOD"
+
+
+class PromptAmbiguous(RuleViolation):
+    """This prompt can be read in more than one way. Answer the questions in details within the prompt, and send it again."""
+
+    code = "PROMPT_AMBIGUOUS"
+
+    def __init__(self, questions: Sequence[str] = ()) -> None:
+        self.questions = tuple(questions)
+        super().__init__(field="prompt")
+
+
+class AiUnavailable(RuleViolation):
+    """No AI provider answers at present. Try again soon, or give facts and a condition yourself."""
+
+    code = "AI_UNAVAILABLE"
+
+
+class AiBudgetExceeded(RuleViolation):
+    """The money set aside for AI models is spent for today. Give facts and a condition yourself, or try again tomorrow (UTC)."""
+
+    code = "AI_BUDGET_EXCEEDED"
 
 
 class SearchNotAvailable(InvalidInput):

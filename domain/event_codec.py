@@ -6,12 +6,36 @@ from functools import lru_cache
 
 import msgspec
 
-from domain import action, evaluation, monitor, notification, operation, signal, signal_source, trigger, user
+from domain import (
+    action,
+    budget,
+    evaluation,
+    model_call,
+    monitor,
+    notification,
+    operation,
+    signal,
+    signal_source,
+    trigger,
+    user,
+)
 from domain.event import Event, Metadata, StreamEvent, event_types
 from domain.log_entry import LogEntry
 from domain.upcasting import UPCASTERS
 
-AGGREGATES = (action, evaluation, monitor, notification, operation, signal, signal_source, trigger, user)
+AGGREGATES = (
+    action,
+    budget,
+    evaluation,
+    model_call,
+    monitor,
+    notification,
+    operation,
+    signal,
+    signal_source,
+    trigger,
+    user,
+)
 """The modules whose events are stored; importing them registers their tags."""
 
 UPCASTERS.check({tag: cls.tag_version for tag, cls in event_types().items()})

@@ -54,13 +54,15 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What was read from a content, at `read_at`: `of` tells which facts were looked for, and how; `asked` with what the source
-    was asked for it; `url` where it stood, after redirects."""
+    was asked for it; `url` where it stood, after redirects; `cost_micros` what models cost that read it (millionths of a US
+    dollar)."""
 
     of: str
     facts: tuple[Fact, ...]
     read_at: datetime
     asked: str = ""
     url: str = ""
+    cost_micros: int = 0
 
 
 class Memory(msgspec.Struct, frozen=True):

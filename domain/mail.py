@@ -80,7 +80,22 @@ class RecoveredContent(msgspec.Struct, frozen=True, kw_only=True):
     outages: tuple[Outage, ...]
 
 
-MailContent = AlertContent | VerifyEmailContent | AlreadyRegisteredContent | FailingContent | RecoveredContent
+class BudgetContent(msgspec.Struct, frozen=True, kw_only=True):
+    """Tells a person that their budget for models is spent until `resets_at`, or, who runs the installation, that its budget
+    is. Amounts are in millionths of a US dollar."""
+
+    person_name: str
+    timezone: str
+    is_installation: bool
+    limit_micros: int
+    spent_micros: int
+    resets_at: datetime
+    usage_url: str
+
+
+MailContent = (
+    AlertContent | VerifyEmailContent | AlreadyRegisteredContent | FailingContent | RecoveredContent | BudgetContent
+)
 
 
 class MailBody(msgspec.Struct, frozen=True, kw_only=True):

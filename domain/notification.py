@@ -21,6 +21,7 @@ class MailKind(StrEnum):
     ALREADY_REGISTERED = "already_registered"
     FAILING = "failing"
     RECOVERED = "recovered"
+    BUDGET = "budget"
 
 
 class DeliveryStatus(StrEnum):
@@ -33,7 +34,7 @@ class DeliveryStatus(StrEnum):
     FAILED = "failed"
 
 
-@stored_as("notification.requested", version=3, personal={"to": Personal.ADDRESS, "subject": Personal.TEXT})
+@stored_as("notification.requested", version=4, personal={"to": Personal.ADDRESS, "subject": Personal.TEXT})
 class NotificationRequested(Event, frozen=True, kw_only=True):
     """A message is to be sent, not before `not_before`. For one about a monitor the ids lead to everything it will tell; for
     account mail `token_id` is what its link is derived from, which works until `expires_at`."""
@@ -64,6 +65,12 @@ def _say_when_the_link_expires(fields: Fields) -> Fields:
 @upcasts("notification.requested", from_version=2)
 def _let_it_go_at_once(fields: Fields) -> Fields:
     return fields | {"not_before": None}
+
+
+@upcasts("notification.requested", from_version=3)
+def _speak_of_no_budget(fields: Fields) -> Fields:
+    """There was no mail about money."""
+    return fields
 
 
 _ANSWER = {"message": Personal.TEXT}

@@ -2,6 +2,7 @@
 
 from projections.actions import ON_ACTION_EVENTS
 from projections.evaluations import ON_EVALUATION_EVENTS
+from projections.model_calls import ON_MODEL_CALL_EVENTS
 from projections.monitors import ON_MONITOR_EVENTS
 from projections.notifications import ON_NOTIFICATION_EVENTS
 from projections.projection import Projection
@@ -11,7 +12,7 @@ from projections.users import ON_USER_EVENTS
 
 CORE = Projection(
     name="core",
-    version=2,
+    version=3,
     handlers=(
         *ON_USER_EVENTS,
         *ON_MONITOR_EVENTS,
@@ -20,6 +21,7 @@ CORE = Projection(
         *ON_EVALUATION_EVENTS,
         *ON_NOTIFICATION_EVENTS,
         *ON_SIGNAL_EVENTS,
+        *ON_MODEL_CALL_EVENTS,
     ),
 )
 
@@ -35,5 +37,6 @@ TABLES = (
     "notifications",
     "signal_sources",
     "signals",
+    "model_calls",
 )
 """The tables of the schema `read_model`, parents first."""

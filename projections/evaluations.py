@@ -28,11 +28,11 @@ ON_EVALUATION_EVENTS = (
             """,
             """
             insert into facts (evaluation_id, name, monitor_id, type, value, number, unit, confidence, quote,
-                               source_url, evidence_hash, observed_at, keys, place, plan_revision)
+                               source_url, evidence_hash, observed_at, keys, place, plan_revision, reason)
             select b.stream_id, f->>'name', (b.data->>'monitor_id')::uuid, f->>'type', f->'value',
                    case when jsonb_typeof(f->'value') = 'number' then (f->>'value')::double precision end, f->>'unit',
                    coalesce((f->>'confidence')::double precision, 1), f->>'quote', f->>'source_url',
-                   f->>'evidence_hash', (f->>'observed_at')::timestamptz, f->'keys', b.place, e.plan_revision
+                   f->>'evidence_hash', (f->>'observed_at')::timestamptz, f->'keys', b.place, e.plan_revision, f->>'reason'
             from (select place, stream_id, data, data->'fact' as f from batch) b join evaluations e on e.id = b.stream_id
             """,
         ),
@@ -43,12 +43,13 @@ ON_EVALUATION_EVENTS = (
         statements=(
             """
             insert into evaluations (id, monitor_id, owner_id, status, verdict, state_before, state_after, condition,
-                                     inputs, reason, streak, evidence, provider, model, cost_micros, duration_ms,
-                                     plan_revision, due_at, started_at, completed_at, place)
+                                     inputs, reason, streak, evidence, provider, model, cost_micros, saved_micros,
+                                     duration_ms, plan_revision, due_at, started_at, completed_at, place)
             select stream_id, (data->>'monitor_id')::uuid, owner_id, 'completed', data->>'verdict',
                    data->>'state_before', data->>'state_after', data->>'condition', data->'inputs', data->>'reason',
                    (data->>'streak')::integer, data->'evidence', data->>'provider', data->>'model',
-                   coalesce((data->>'cost_micros')::bigint, 0), (data->>'duration_ms')::integer,
+                   coalesce((data->>'cost_micros')::bigint, 0), coalesce((data->>'saved_micros')::bigint, 0),
+                   (data->>'duration_ms')::integer,
                    (data->>'plan_revision')::integer, (data->>'due_at')::timestamptz,
                    (data->>'started_at')::timestamptz, (data->>'completed_at')::timestamptz, place
             from batch
@@ -57,7 +58,7 @@ ON_EVALUATION_EVENTS = (
                 state_after = excluded.state_after, condition = excluded.condition, inputs = excluded.inputs,
                 reason = excluded.reason, streak = excluded.streak, evidence = excluded.evidence,
                 provider = excluded.provider, model = excluded.model, cost_micros = excluded.cost_micros,
-                duration_ms = excluded.duration_ms, plan_revision = excluded.plan_revision, due_at = excluded.due_at,
+                saved_micros = excluded.saved_micros, duration_ms = excluded.duration_ms, plan_revision = excluded.plan_revision, due_at = excluded.due_at,
                 started_at = excluded.started_at, completed_at = excluded.completed_at, place = excluded.place
             """,
             # Facts that came one batch before.

@@ -117,6 +117,7 @@ ON_USER_EVENTS = (
             """
             update signals s set webhook_id = 'erased', body = 'erased' from batch b where s.owner_id = b.stream_id
             """,
+            "delete from model_calls c using batch b where c.owner_id = b.stream_id",
         ),
     ),
 )

@@ -29,13 +29,13 @@ select e.id, e.monitor_id, e.status, e.verdict, e.state_before, e.state_after,
            select jsonb_agg(jsonb_build_object(
                       'name', f.name, 'type', f.type, 'value', f.value, 'unit', f.unit, 'confidence', f.confidence,
                       'quote', f.quote, 'source_url', f.source_url, 'evidence_hash', f.evidence_hash,
-                      'observed_at', f.observed_at) order by f.name)
+                      'observed_at', f.observed_at, 'reason', f.reason) order by f.name)
            from facts f where f.evaluation_id = e.id
        ), '[]') as facts,
        case when e.condition is not null then jsonb_build_object(
            'expression', e.condition, 'inputs', coalesce(e.inputs, '{}'),
            'result', case e.verdict when 'met' then true when 'not_met' then false end) end as condition,
-       e.reason, e.evidence, e.provider, e.model, e.cost_micros, e.duration_ms,
+       e.reason, e.evidence, e.provider, e.model, e.cost_micros, e.saved_micros, e.duration_ms,
        case when e.error_code is not null then jsonb_build_object(
            'code', e.error_code, 'message', e.error_message) end as error,
        e.due_at, e.started_at, e.completed_at
@@ -61,7 +61,7 @@ _OWNED = "select from monitors where id = %(monitor_id)s and owner_id = %(owner_
 
 class EvaluationShape(msgspec.Struct, frozen=True, kw_only=True):
     """One look at the evidence. `reason` says why a verdict is inconclusive, or not met for want of history; `due_at`
-    is its slot in the schedule, or when it was asked for; `cost_micros` is in millionths of the currency; `explanation` is
+    is its slot in the schedule, or when it was asked for; `cost_micros` is in millionths of a US dollar, and `saved_micros` is what models would have cost had they read again what did not change; `explanation` is
     there where one evaluation is read."""
 
     id: UUID
@@ -78,6 +78,7 @@ class EvaluationShape(msgspec.Struct, frozen=True, kw_only=True):
     provider: str | None
     model: str | None
     cost_micros: int
+    saved_micros: int
     duration_ms: int | None
     error: EvaluationError | None
     due_at: datetime

@@ -34,7 +34,7 @@ where m.id = %(monitor_id)s and m.owner_id = %(owner_id)s
 
 _SERIES = """
 select f.evaluation_id, f.name, f.type, f.value, f.unit, f.confidence, f.quote, f.source_url, f.evidence_hash,
-       f.observed_at
+       f.observed_at, f.reason
 from facts f join monitors m on m.id = f.monitor_id
 where f.monitor_id = %(monitor_id)s and f.name = %(name)s and m.owner_id = %(owner_id)s
   and f.observed_at >= %(start)s and f.observed_at < %(end)s

@@ -44,6 +44,8 @@ class ExportedMonitor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     confirmations: int
     min_confidence: float
     fires: Fires
+    provider: str | None = None
+    batch: bool = False
     paused: bool = False
 
 
@@ -134,5 +136,7 @@ def _exported(row: dict[str, Any]) -> ExportedMonitor:
         confirmations=plan.confirmations,
         min_confidence=plan.min_confidence,
         fires=plan.fires,
+        provider=plan.provider,
+        batch=plan.batch,
         paused=row["status"] == "paused",
     )

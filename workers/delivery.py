@@ -46,6 +46,7 @@ from domain.notification import (
     record_suppressed,
 )
 from domain.outage_mail import outage_subject
+from workers.budget_notices import budget_content
 from workers.letters import ABOUT_OUTAGES, Letter, OutageMail, OutageMails, load_letter
 
 log = structlog.get_logger()
@@ -190,6 +191,8 @@ class Delivery:
                 return AlreadyRegisteredContent(person_name=person.name, login_url=self.public_url)
             case MailKind.ALERT:
                 return await self._alert(person.name, person.timezone, request)
+            case MailKind.BUDGET:
+                return await budget_content(self.store, letter, person, public_url=self.public_url)
             case MailKind.FAILING | MailKind.RECOVERED:
                 raise MailRefused(None, "a mail about outages is made of several letters", permanent=True)
             case _:

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 PLACES = MappingProxyType({Lane.SCHEDULED: 50, Lane.ASKED: 10})
 """How many evaluations of each lane one process does at once. One that takes longer than `SLOW_SECONDS` gives its place to
 another, until there are twice as many: a few people's slow sources do not hold up everybody else."""
+WAITING_MAX = 500
+"""How many evaluations of a lane may wait for models beside those that have places: that costs memory alone."""
 SLOW_SECONDS = 2.0
 LOOK_FOR_ROOM_SECONDS = 0.25
 CROWDED_PAUSES = 5
@@ -103,7 +106,8 @@ class _Begun:
 
 class EvaluationQueue:
     """One of any number of workers on a lane of the queue. What `is_outage` says of a failure is nothing of the job's.
-    `suspect` is held while a job is done that a worker died with, by all lanes of a process."""
+    `suspect` is held while a job is done that a worker died with, by all lanes of a process. `waiting` are those tasks of
+    evaluations that only wait for a model, which takes no place."""
 
     def __init__(
         self,
@@ -116,6 +120,7 @@ class EvaluationQueue:
         monotonic: Monotonic,
         is_outage: Callable[[Exception], bool],
         suspect: asyncio.Lock | None = None,
+        waiting: AbstractSet[asyncio.Task[Any]] = frozenset(),
     ) -> None:
         self._jobs = jobs
         self._evaluator = evaluator
@@ -125,6 +130,7 @@ class EvaluationQueue:
         self._monotonic = monotonic
         self._is_outage = is_outage
         self._suspect = suspect or asyncio.Lock()
+        self._waiting = waiting
         self._running: dict[asyncio.Task[None], _Begun] = {}
         self._finished: list[str] = []
         self._acknowledging: asyncio.Task[None] | None = None
@@ -192,8 +198,11 @@ class EvaluationQueue:
 
     def _room(self) -> int:
         """How many jobs may be begun now."""
-        running = len(self._running)
-        return min(self._places - (running - len(self._slow())), 2 * self._places - running)
+        here = [begun for task, begun in self._running.items() if task not in self._waiting]
+        waiting = len(self._running) - len(here)
+        since = self._monotonic() - SLOW_SECONDS
+        quick = sum(begun.at > since for begun in here)
+        return min(self._places - quick, 2 * self._places - len(here), WAITING_MAX + self._places - waiting - quick)
 
     async def _has_room(self) -> bool:
         """Wait until there are places for several jobs, or for one and no more get free soon."""

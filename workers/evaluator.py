@@ -10,7 +10,7 @@ from uuid import UUID
 
 from commands.event_store import CloseEvaluation, ConcurrentAppend, DropRequest, EventStore, KeepEvidence
 from commands.judging import FiringsBehind, Judge
-from commands.looking import Look
+from commands.look import Look
 from commands.streams import Loaded
 from domain.condition import Judgement
 from domain.crash_points import CrashPoint, reached
@@ -42,6 +42,9 @@ CATCH_UP_SECONDS_MAX = 5.0
 CATCH_UP_REST_SECONDS, CATCH_UP_REST_SECONDS_MAX = 0.005, 0.25
 BEHIND_REST = timedelta(seconds=1)
 PROVIDER = "rules"
+UNREAD_REST = timedelta(minutes=10)
+"""After which a monitor is looked at again that no model could read for, if its next slot is not sooner. Each counts from its
+own look, so they come back as they went, and not all at once."""
 
 
 class Briefings(Protocol):
@@ -111,6 +114,7 @@ class Evaluator:
         if plan.kind is Kind.HISTORICAL_CHANGE and not briefing.is_shown:
             await self._wait_until_shown(job, briefing)
         judgement = await self._judge(job, state, previous, looked)
+        judgement = looked.explain(judgement)
         streak = streak_after(previous, judgement.verdict)
         now = self.now()
         monitor_events = [
@@ -132,7 +136,10 @@ class Evaluator:
             reason=judgement.reason,
             held_since=judgement.held_since,
             evidence=looked.evidence,
-            provider=PROVIDER,
+            provider=PROVIDER if looked.reader is None else looked.reader.provider or PROVIDER,
+            model=None if looked.reader is None else looked.reader.model,
+            cost_micros=looked.cost_micros,
+            saved_micros=looked.saved_micros,
             program=self.program,
             duration_ms=milliseconds(now - looked.started_at),
             started_at=looked.started_at,
@@ -207,6 +214,8 @@ class Evaluator:
             )
         schedule = monitor.state.current_plan.schedule
         next_due_at = next_slot(schedule, due_at=job.due_at, now=self.now())
+        if look is not None and look.unread is not None:
+            next_due_at = min(next_due_at, self.now() + UNREAD_REST)
         close = CloseEvaluation(
             job.monitor_id,
             job.evaluation_id,

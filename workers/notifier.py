@@ -15,6 +15,7 @@ from commands.monitors import MONITOR
 from commands.streams import load
 from commands.triggers import TRIGGER
 from domain.action import EmailAction
+from domain.budget import BudgetExhausted
 from domain.event import Event, Metadata, NewEvents, StreamEvent, personal_fields
 from domain.event_codec import decode_entry
 from domain.firing import Occasion, fire
@@ -24,6 +25,7 @@ from domain.monitor import ConditionMetAgain, MonitorFailing, MonitorRecovered, 
 from domain.notification import MailKind, NotificationRequested, notification_id
 from domain.trigger import TriggerFired
 from domain.user import EmailVerificationRequested, RegistrationRepeated
+from workers.budget_notices import Operators, tell_of_budget
 from workers.lifecycle import Stop
 from workers.log_reader import LogReader
 from workers.outage_notices import tell_of_outage
@@ -44,6 +46,7 @@ HANDLED = frozenset(
         MonitorRecovered,
         EmailVerificationRequested,
         RegistrationRepeated,
+        BudgetExhausted,
     )
 )
 
@@ -73,12 +76,14 @@ class Notifier:
         partitions: PartitionLeases,
         store: EventStore,
         triggers: TriggersOf,
+        operators: Operators,
         *,
         now: Callable[[], datetime],
     ) -> None:
         self._reactor = Reactor(reader, checkpoints, partitions, name=CONSUMER, handles=HANDLED, react=self.react)
         self._store = store
         self._triggers = triggers
+        self._operators = operators
         self._now = now
 
     async def run(self, stop: Stop) -> None:
@@ -102,6 +107,8 @@ class Notifier:
                     await self._fire(trigger_id, stored, stored.event, entry.place)
             case MonitorFailing() | MonitorRecovered():
                 await tell_of_outage(self._store, stored, stored.event, now=self._now())
+            case BudgetExhausted():
+                await tell_of_budget(self._store, self._operators, stored, stored.event, now=self._now())
             case EmailVerificationRequested(token_id=token_id, email=email, expires_at=expires_at):
                 request = NotificationRequested(
                     kind=MailKind.VERIFY_EMAIL,

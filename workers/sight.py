@@ -7,15 +7,19 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from commands.looking import Look, Looker, Postponed
+from commands.look import Look
+from commands.looking import Looker, Postponed
 from domain.evaluation import EvaluationFailed, EvaluationJob, Evidence, Lane
 from domain.evidence import FetchOutcome
+from domain.model_call import OnBehalf
 from domain.monitor import Monitor
 from workers.later import NotYet, pause_after
 
 log = structlog.get_logger()
 
 EVALUATION_SECONDS_MAX = 30.0
+RECORDING_SECONDS = 0.5
+"""Of them for recording what a model that is asked last has cost."""
 HICCUPS = frozenset({FetchOutcome.UNREACHABLE, FetchOutcome.SERVER_ERROR, FetchOutcome.SLOW})
 RETRIES_MAX = 2
 """How often a source that does not answer well is asked again, soon, before that is recorded as a failure."""
@@ -36,13 +40,17 @@ class Sight:
         ever and nobody would know why. Raises `NotYet` when they are to be read later, and outages."""
         started_at = self.now()
         try:
-            async with asyncio.timeout(EVALUATION_SECONDS_MAX):
+            async with asyncio.timeout(EVALUATION_SECONDS_MAX) as limit:
                 look = await self.looker.look(
                     job.monitor_id,
                     monitor.current_plan,
                     started_at=started_at,
                     fresh=job.lane is Lane.ASKED,
                     signal_id=job.signal_id,
+                    on_behalf=OnBehalf(
+                        owner_id=job.owner_id, monitor_id=job.monitor_id, evaluation_id=job.evaluation_id
+                    ),
+                    until=(limit.when() or 0.0) - RECORDING_SECONDS,
                 )
         except Postponed as later:
             raise NotYet(later.until, is_attempt=False) from None

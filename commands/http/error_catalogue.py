@@ -225,10 +225,37 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         code="PROMPT_NOT_UNDERSTOOD",
         status=422,
         cause="The prompt could not be compiled into facts and a condition: no rule fits it, and no AI provider is there"
-        " to read it.",
-        cure="Say it more plainly (what to look at, and when to tell you), give `facts` and `condition` yourself, or ask"
-        " the operator for an AI provider.",
+        " to read it, or what it made of the prompt does not do.",
+        cure="Read the message, which says what was tried. Say it more plainly (what to look at, and when to tell you), give"
+        " `facts` and `condition` yourself, or ask the operator for an AI provider.",
         example="This prompt needs facts and a condition given explicitly, or an AI provider.",
+        operations=(
+            *("create_monitor", "replace_monitor", "change_monitor", "fork_monitor", "preview_monitor"),
+            "backtest_monitor",
+        ),
+    ),
+    ErrorCode(
+        code="PROMPT_AMBIGUOUS",
+        status=422,
+        cause="The prompt can mean things that differ, and the AI provider that read it asks back. Nothing was stored.",
+        cure="Read `details`: each entry with the issue `question` is one. Write the answers into the prompt and send it"
+        " again, or give `facts` and `condition` yourself.",
+        example="This prompt can be read in more than one way. Answer the questions in details within the prompt, and send it"
+        " again.",
+        operations=(
+            *("create_monitor", "replace_monitor", "change_monitor", "fork_monitor", "preview_monitor"),
+            "backtest_monitor",
+        ),
+    ),
+    ErrorCode(
+        code="AI_BUDGET_EXCEEDED",
+        status=422,
+        cause="The prompt needs an AI provider, and what models may cost is spent for today: of one person, or of the"
+        " installation. The message says which.",
+        cure="Give `facts` and `condition` yourself, which costs nothing, try again tomorrow (UTC), or ask the operator for a"
+        " larger budget.",
+        example="The money set aside for AI models is spent for today. Give facts and a condition yourself, or try again"
+        " tomorrow (UTC).",
         operations=(
             *("create_monitor", "replace_monitor", "change_monitor", "fork_monitor", "preview_monitor"),
             "backtest_monitor",
@@ -292,6 +319,19 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         " repeating them is safe.",
         example="a part of Vigil does not answer right now; try again soon",
         reach=Reach.EVERYWHERE,
+    ),
+    ErrorCode(
+        code="AI_UNAVAILABLE",
+        status=503,
+        cause="The prompt needs an AI provider, and none of those that are set up answers right now. Monitors that are there"
+        " already go on.",
+        cure="Repeat the request after as many seconds as `Retry-After` says, with the same `Idempotency-Key`; or give"
+        " `facts` and `condition` yourself.",
+        example="No AI provider answers at present. Try again soon, or give facts and a condition yourself.",
+        operations=(
+            *("create_monitor", "replace_monitor", "change_monitor", "fork_monitor", "preview_monitor"),
+            "backtest_monitor",
+        ),
     ),
     ErrorCode(
         code="STALE_READ",

@@ -17,11 +17,14 @@ from commands.identity import InvalidCredentials, RegistrationClosed, SessionInv
 from commands.shell import IdempotencyKeyReused
 from commands.signal_signature import SignatureRefused
 from domain.errors import (
+    AiBudgetExceeded,
+    AiUnavailable,
     Conflict,
     InvalidInput,
     MonitorLimitExceeded,
     MonitorTotalExceeded,
     NotFound,
+    PromptAmbiguous,
     PromptNotUnderstood,
     RuleViolation,
     StaleVersion,
@@ -31,6 +34,8 @@ from domain.signal_source import SignalSourceLimitExceeded
 log = structlog.get_logger()
 
 RETRY_AFTER_SECONDS = 2
+AI_RETRY_AFTER_SECONDS = 30
+"""About as long as a provider rests that failed."""
 
 STATUS_OF_RULE: Mapping[type[RuleViolation], int] = {
     InvalidInput: 400,
@@ -46,6 +51,9 @@ STATUS_OF_RULE: Mapping[type[RuleViolation], int] = {
     SignalSourceLimitExceeded: 422,
     SignatureRefused: 401,
     PromptNotUnderstood: 422,
+    PromptAmbiguous: 422,
+    AiBudgetExceeded: 422,
+    AiUnavailable: 503,
     RuleViolation: 422,
 }
 """The status of a broken rule, the nearest class in its line of descent."""
@@ -70,17 +78,21 @@ Failure = Response[ErrorEnvelope]
 def on_rule(request: AnyRequest, error: RuleViolation) -> Failure:
     """A rule of the domain was broken."""
     status = next(STATUS_OF_RULE[cls] for cls in type(error).__mro__ if cls in STATUS_OF_RULE)
-    details = [detail_of(error)] if error.field else []
+    details = details_of(error) if error.field else []
     answer = failure(request, status, error.code, error.message, details)
+    if status == 503:
+        answer.headers["Retry-After"] = str(AI_RETRY_AFTER_SECONDS)
     if status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     return answer
 
 
-def detail_of(error: RuleViolation) -> ErrorDetail:
-    """A broken rule as one thing that is wrong."""
+def details_of(error: RuleViolation) -> list[ErrorDetail]:
+    """A broken rule as what is wrong: one thing, or every question that is open."""
+    if isinstance(error, PromptAmbiguous):
+        return [ErrorDetail(field=error.field, issue="question", message=asked) for asked in error.questions]
     issue = "invalid" if isinstance(error, InvalidInput) else "rule"
-    return ErrorDetail(field=error.field, issue=issue, message=error.message)
+    return [ErrorDetail(field=error.field, issue=issue, message=error.message)]
 
 
 def on_concurrent_append(request: AnyRequest, _error: ConcurrentAppend) -> Failure:

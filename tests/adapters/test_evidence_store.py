@@ -20,6 +20,7 @@ from adapters.postgres_evidence import PostgresEvidence
 from adapters.postgres_history import PostgresHistory
 from adapters.postgres_leases import PostgresLeases
 from adapters.postgres_pool import Pool
+from commands.answer_reading import AnswerReader
 from commands.event_store import KeepEvidence, KeepSchedule
 from commands.looking import Looker, Postponed
 from domain.evidence import Content, Document, FetchOutcome, LetGo, Memory, Validators
@@ -222,7 +223,9 @@ class Watching:
     def __init__(self, pool: Pool, shop: Shop, fetcher: AiohttpFetcher, clock: Clock) -> None:
         self.pool, self.shop, self.clock = pool, shop, clock
         self.plan: Plan = plan(shop.url, schedule=Every(seconds=120))
-        self.looker = Looker(fetcher=fetcher, reading=FactReader(), kept=PostgresHistory(pool), signals=NoSignals())
+        self.looker = Looker(
+            fetcher=fetcher, reader=AnswerReader(FactReader()), kept=PostgresHistory(pool), signals=NoSignals()
+        )
 
     async def look(self, *, after: int = 120, fresh: bool = False) -> tuple[FetchOutcome, object, int]:
         """The outcome, the price, and how often the shop was asked by then."""
@@ -330,7 +333,10 @@ async def test_of_postponed_sources_the_last_counts_and_a_defect_before_any(watc
 
     def looker(*endings: Exception) -> Looker:
         return Looker(
-            fetcher=Telling(*endings), reading=FactReader(), kept=PostgresHistory(watching.pool), signals=NoSignals()
+            fetcher=Telling(*endings),
+            reader=AnswerReader(FactReader()),
+            kept=PostgresHistory(watching.pool),
+            signals=NoSignals(),
         )
 
     sources = tuple(HttpSource(url=f"http://{name}.example/") for name in "abc")

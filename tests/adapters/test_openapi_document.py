@@ -40,19 +40,20 @@ from read_api.monitor_stream import MonitorStream
 from read_api.monitors import MonitorReads
 from read_api.notifications import NotificationReads
 from read_api.signals import SignalReads
+from read_api.status import StatusReads
 from read_api.triggers import TriggerReads
 from read_api.users import UserReads
 
 CONTROLLERS: list[type[Controller]] = [
     *(AccountWrites, ActionWrites, IdentityWrites, MonitorWrites, TriggerWrites),
     *(ActionReads, EvaluationReads, FactReads, MonitorReads, NotificationReads, TriggerReads, UserReads),
-    AuditReads,
+    *(AuditReads, StatusReads),
     MonitorStream,
     *(MonitorTrials, MonitorCopiesWrites, MonitorExportReads, BacktestRoute),
     *(SignalIntake, SignalReads, SignalSourceWrites),
 ]
 PARTS = [
-    *("identity", "monitors", "actions", "triggers", "projected", "health"),
+    *("identity", "monitors", "actions", "triggers", "projected", "health", "statuses"),
     *("monitor_views", "evaluation_views", "fact_views", "action_views", "trigger_views"),
     *("notification_views", "user_views", "live_monitors"),
     *("previews", "monitor_exports", "backtests", "explanations"),
@@ -209,8 +210,10 @@ def test_each_operation_names_the_error_codes_it_can_meet(by_id: dict[str, Any])
     creating = codes(by_id["create_monitor"])
     assert creating["409"] == ["DUPLICATE_NAME"]
     assert creating["422"] == [
-        *("IDEMPOTENCY_KEY_REUSED", "MONITOR_LIMIT_EXCEEDED", "MONITOR_TOTAL_EXCEEDED", "PROMPT_NOT_UNDERSTOOD")
+        *("IDEMPOTENCY_KEY_REUSED", "MONITOR_LIMIT_EXCEEDED", "MONITOR_TOTAL_EXCEEDED", "PROMPT_NOT_UNDERSTOOD"),
+        *("PROMPT_AMBIGUOUS", "AI_BUDGET_EXCEEDED"),
     ]
+    assert creating["503"] == ["SERVICE_UNAVAILABLE", "AI_UNAVAILABLE"]
     assert codes(by_id["log_in"])["401"] == ["INVALID_CREDENTIALS"]
     assert codes(by_id["read_monitor"])["404"] == ["NOT_FOUND"]
     assert codes(by_id["read_monitor"])["503"] == ["SERVICE_UNAVAILABLE", "STALE_READ"]

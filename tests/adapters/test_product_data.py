@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -281,9 +282,7 @@ def document(page: str) -> Document:
 @pytest.mark.parametrize("page", [linked(LAMP), TAGS, MICRODATA], ids=["JSON-LD", "tags", "microdata"])
 def test_a_prompt_about_a_price_finds_it_in_a_shops_page_without_a_selector(page: str) -> None:
     source = HttpSource(url=URL)
-    asked = ClassifyRequest(
-        prompt="tell me when the price drops under 50", sources=(source,), facts=None, condition=None
-    )
+    asked = ClassifyRequest(prompt="tell me when the price drops under 50", sources=(source,), owner_id=UUID(int=1))
     [spec] = RulesProvider().draft(asked).facts
     fact = read_fact(spec, source, document("<span class=price>Was 99</span>" + page))
     assert fact is not None

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -38,7 +39,9 @@ def classify(
     schedule: Every | Cron | None = None,
 ) -> Draft:
     return RULES.draft(
-        ClassifyRequest(prompt=prompt, sources=sources, facts=facts, condition=condition, schedule=schedule)
+        ClassifyRequest(
+            prompt=prompt, sources=sources, owner_id=UUID(int=1), facts=facts, condition=condition, schedule=schedule
+        )
     )
 
 
@@ -364,6 +367,6 @@ def test_mixed_occasions_and_states_fire_on_entry() -> None:
 
 async def test_the_provider_serves_the_port_of_the_write_side() -> None:
     classifier: Classifier = RULES
-    request = ClassifyRequest(prompt="tell me when the price is below 50", sources=PAGE)
+    request = ClassifyRequest(prompt="tell me when the price is below 50", sources=PAGE, owner_id=UUID(int=1))
     assert (await classifier.classify(request)).condition == "price < 50"
     assert RULES.name == "rules"

@@ -40,8 +40,11 @@ async def parts(
 
 
 @asynccontextmanager
-async def vigil(database: str, redis_server: str, folder: Path, *, monitor_total: int = 10_000) -> AsyncIterator[Parts]:
-    """The parts of an installation with what its answers wait for. Nobody evaluates: the tests say what was seen."""
+async def vigil(
+    database: str, redis_server: str, folder: Path, *, monitor_total: int = 10_000, **given: object
+) -> AsyncIterator[Parts]:
+    """The parts of an installation with what its answers wait for. Nobody evaluates: the tests say what was seen. `given` are
+    further settings."""
     settings = read_settings(
         data_dir=folder,
         redis_namespace=f"t{uuid.uuid1().hex[:16]}",
@@ -49,6 +52,7 @@ async def vigil(database: str, redis_server: str, folder: Path, *, monitor_total
         monitor_limit=MONITOR_LIMIT,
         monitor_total=monitor_total,
         log_level="error",
+        **given,
     )
     endpoints = Endpoints(
         database_url=as_application(database),

@@ -10,8 +10,9 @@ from uuid import uuid1
 import pytest
 
 from bootstrap.parts import Parts
+from commands.answer_reading import PARSED_IN_PLACE_BYTES_MAX, SELECTED_IN_PLACE_BYTES_MAX, AnswerReader
 from commands.http.body import ERRORS_TOLD_MAX
-from commands.looking import PARSED_IN_PLACE_BYTES_MAX, SELECTED_IN_PLACE_BYTES_MAX, Looker
+from commands.looking import Looker
 from commands.previewing import NothingKept
 from domain.evidence import Document, FetchOutcome
 from domain.fact import Fact, FactSpec, FactType, Select
@@ -138,7 +139,7 @@ async def test_whatever_may_take_long_to_find_is_looked_for_beside_the_requests_
     wanted = plan(facts=(FactSpec(name="price", type=FactType.TEXT, select=select),))
     for size, here in [(size_max, True), (size_max + 1, False)]:
         reads = Reads(size)
-        looker = Looker(fetcher=reads, reading=reads, kept=NothingKept(), signals=parts.signals)
+        looker = Looker(fetcher=reads, reader=AnswerReader(reads), kept=NothingKept(), signals=parts.signals)
         await looker.look(MONITOR_ID, wanted, started_at=AT)
         assert [thread is threading.main_thread() for thread in reads.threads] == [here]
 

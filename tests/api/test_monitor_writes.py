@@ -54,6 +54,8 @@ async def test_a_new_monitor_is_answered_with_its_whole_plan(ada: Person) -> Non
         "min_confidence": 0.75,
         "reset_condition": None,
         "fires": "on_entry",
+        "provider": None,
+        "batch": False,
         "last_evaluated_at": None,
         "version": 1,
     }

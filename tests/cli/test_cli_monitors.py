@@ -6,6 +6,7 @@ import stat
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,8 +19,8 @@ from typer.testing import CliRunner
 
 from cli.kept_sessions import KeptSessions
 from cli.main import app
-from cli.monitor_lines import evaluation_lines, listed_lines
-from cli.watching import read_fact
+from cli.monitor_lines import evaluation_lines, listed_lines, plan_lines
+from cli.watching import Wanted, read_fact
 from domain.errors import InvalidInput
 from tests.cli.vigil_process import RunningVigil, data_folder, prefixed, vigil, working_in
 
@@ -289,6 +290,30 @@ def test_a_fact_is_written_in_short_or_as_json(text: str, fact: dict[str, Any]) 
 def test_what_is_no_fact_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InvalidInput, match="--fact"):
         read_fact(text)
+
+
+def test_who_reads_a_plan_and_what_it_searches_for_is_shown() -> None:
+    plan = {
+        "condition": "mentions > 0", "schedule": {"every": "PT1H"}, "explanation": "So.", "provider": "claude",
+        "facts": [{"name": "mentions", "type": "number", "read_by": "model"}],
+        "sources": [{"type": "search", "query": "our village"}, {"type": "signal", "id": "7"}],
+    }  # fmt: skip
+    lines = [" ".join(line.split()) for line in plan_lines(plan)]
+    assert lines[1:4] == ["facts mentions: number, read by a model", "sources search our village", "signal 7"]
+    assert "provider claude" in lines
+    assert not any("provider" in line for line in plan_lines({**plan, "provider": None}))
+
+
+def test_a_provider_and_a_batch_are_asked_for_only_where_they_are_said() -> None:
+    nothing: dict[str, Any] = {"name": None, "every": None, "cron": None, "timezone": None, "condition": None}
+    said = Wanted(prompt="p", sources=(), feeds=(), signals=(), facts=(), confirmations=None, **nothing)
+    assert said.body() == {"prompt": "p", "sources": []}
+    assert replace(said, provider="openai", batch=True).body() == {
+        "prompt": "p",
+        "sources": [],
+        "provider": "openai",
+        "batch": True,
+    }
 
 
 def test_a_damaged_file_of_sessions_is_like_none(tmp_path: Path) -> None:

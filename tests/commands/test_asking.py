@@ -45,9 +45,14 @@ def decode(text: str) -> float:
     return price
 
 
-def reply(outcome: CallOutcome = CallOutcome.OK, **given: Any) -> Reply:  # noqa: ANN401  whatever a reply has
-    text = '{"price": 49}' if outcome is CallOutcome.OK else ""
-    return Reply(**({"outcome": outcome, "text": text, "usage": USED} | given))
+def reply(
+    outcome: CallOutcome = CallOutcome.OK,
+    text: str | None = None,
+    model: str | None = None,
+    retry_after_seconds: float | None = None,
+) -> Reply:
+    said = ('{"price": 49}' if outcome is CallOutcome.OK else "") if text is None else text
+    return Reply(outcome=outcome, text=said, usage=USED, model=model, retry_after_seconds=retry_after_seconds)
 
 
 @dataclass

@@ -7,10 +7,11 @@ from uuid import UUID
 import msgspec
 
 from benchmarks.history import History
-from domain import action, evaluation, monitor, notification, operation, signal, signal_source, trigger, user
+from domain import action, budget, evaluation, monitor, notification, operation, signal, signal_source, trigger, user
 from domain.action import EmailAction
 from domain.evaluation import EvaluationCompleted, EvaluationRequested, Evidence, Verdict
 from domain.log_entry import LogEntry
+from domain.model_call import CallOutcome, ModelCalled, Task, TokenUsage
 from domain.monitor import ConditionMetAgain, MonitorFailing, MonitorRecovered, State
 from domain.notification import MailKind, Notification, NotificationRequested, NotificationSuppressed
 from domain.signal_source import Terms
@@ -28,6 +29,7 @@ class Everything(History):
         monitor_id, (owner_id, _) = next(iter(self._monitors.items()))
         yield from self._seldom_of_a_monitor(monitor_id, owner_id)
         yield from self._signals(owner_id)
+        yield from self._models(monitor_id, owner_id)
         yield from self._person()
         owner_id = list(self._actions)[-1]
         yield from self._stored(owner_id, owner_id, user.UserErased(erased_at=self._now))
@@ -172,6 +174,34 @@ class Everything(History):
         yield from self._stored(source_id, owner_id, *made, revised, rotated)
         yield from self._stored(signal.signal_id(source_id, "msg_1"), owner_id, received)
         yield from self._stored(source_id, owner_id, deleted)
+
+    def _models(self, monitor_id: UUID, owner_id: UUID) -> Iterator[LogEntry]:
+        """One call that was answered and one that was not, a day's money spent, and a call for nobody."""
+        for outcome, whose, of in (
+            (CallOutcome.OK, owner_id, monitor_id),
+            (CallOutcome.TIMEOUT, owner_id, monitor_id),
+            (CallOutcome.AUTH, operation.INSTALLATION, None),
+        ):
+            called = ModelCalled(
+                task=Task.EXTRACT if of else Task.CHECK,
+                provider="claude",
+                model="claude-haiku-5-5",
+                outcome=outcome,
+                usage=TokenUsage(input_tokens=900, output_tokens=40, cache_read_tokens=600),
+                cost_micros=1100,
+                prices="genai-prices 0.2.3",
+                is_estimated=outcome is CallOutcome.TIMEOUT,
+                monitor_id=of,
+                message=None if outcome is CallOutcome.OK else "no whole answer",
+                started_at=self._now,
+                duration_ms=700,
+            )
+            yield from self._stored(self.id(), whose, called)
+        day = budget.day_of(self._now)
+        spent = budget.BudgetExhausted(
+            scope=owner_id, day=day, limit_micros=2000, spent_micros=2200, exhausted_at=self._now
+        )
+        yield from self._stored(budget.budget_stream(owner_id, day), owner_id, spent)
 
     def _operations(self) -> Iterator[LogEntry]:
         stream, owner = self.id(), operation.INSTALLATION

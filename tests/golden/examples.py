@@ -17,6 +17,7 @@ LEAVES: Mapping[type[inspect.Type], Any] = {
     inspect.FloatType: lambda _name, n: n + 0.5,
     inspect.StrType: lambda name, n: f'{name} {n}: ä ✓ "quoted"',
     inspect.DateTimeType: lambda _name, n: f"2026-01-0{n % 9 + 1}T12:30:15.00012{n % 10}Z",
+    inspect.DateType: lambda _name, n: f"2026-01-0{n % 9 + 1}",
     inspect.UUIDType: lambda name, n: str(uuid5(_NAMESPACE, f"{name} {n}")),
     inspect.NoneType: lambda _name, _n: None,
 }

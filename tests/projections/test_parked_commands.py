@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 from adapters import postgres_read_tables
 from adapters.personal_data import SealBroken
 from adapters.postgres_leases import PostgresLeases
+from adapters.postgres_operators import PostgresOperators
 from adapters.postgres_outbox import PostgresTriggers
 from adapters.postgres_parked import Handle, PostgresParked, projecting
 from adapters.postgres_parking import PostgresParking
@@ -71,6 +72,7 @@ class Crew:
             mail,
             self.world.store,
             PostgresTriggers(pool),
+            PostgresOperators(pool),
             now=lambda: AT,
         )
 

@@ -23,6 +23,7 @@ from commands.http.bearer import BearerAuthentication
 from commands.http.failures import EXCEPTION_HANDLERS
 from commands.http.request import BodyKeepingRequest, RequestIds
 from commands.signal_shapes import SignalAddresses
+from domain.budget import Budgets
 from read_api.actions import ActionReads, ActionViews
 from read_api.audit import AuditReads
 from read_api.audit_log import AuditLog
@@ -30,15 +31,17 @@ from read_api.evaluations import EvaluationReads, EvaluationViews
 from read_api.explanations import Explanations
 from read_api.facts import FactReads, FactViews
 from read_api.freshness import fresh_reads
+from read_api.model_usage import ModelUsageReads, ModelUsageViews
 from read_api.monitors import MonitorReads, MonitorViews
 from read_api.notifications import NotificationReads, NotificationViews
 from read_api.past_monitors import PastMonitors
 from read_api.signals import SignalReads, SignalSourceViews
 from read_api.triggers import TriggerReads, TriggerViews
 from read_api.users import UserReads, UserViews
-from tests.read_api.world import World
+from tests.read_api.world import World, minutes
 
 FRESH_WAIT_SECONDS = 0.3
+BUDGETS = Budgets(person_day_micros=500_000)
 SIGNING = SigningKey(Ed25519PrivateKey.from_private_bytes(b"a key that signs heads in tests!"))
 
 
@@ -79,6 +82,7 @@ def app(pool: Pool) -> Litestar:
         NotificationReads,
         UserReads,
         AuditReads,
+        ModelUsageReads,
     ]
     store = PostgresEventStore(pool, new_id=uuid7)
     return Litestar(
@@ -97,6 +101,7 @@ def app(pool: Pool) -> Litestar:
             "signal_source_views": given(SignalSourceViews(pool, SignalAddresses("https://vigil.example/"))),
             "notification_views": given(NotificationViews(pool)),
             "user_views": given(UserViews(pool)),
+            "model_usage_views": given(ModelUsageViews(pool, BUDGETS, now=lambda: minutes(720))),
             "past_monitors": given(PastMonitors(pool, store)),
             "audit_log": given(AuditLog(pool, store)),
             "log_verifier": given(PostgresLogVerifier(pool, lambda: PublicKeys([SIGNING.public]))),

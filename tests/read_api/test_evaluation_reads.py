@@ -46,6 +46,7 @@ async def test_an_evaluation_tells_its_facts_condition_evidence_and_cost(world: 
                 "source_url": URL,
                 "evidence_hash": HASH,
                 "observed_at": shown,
+                "reason": None,
             }
         ],
         "condition": {"expression": "price < 50.0", "inputs": {"price": 49.0}, "result": True},
@@ -54,6 +55,7 @@ async def test_an_evaluation_tells_its_facts_condition_evidence_and_cost(world: 
         "provider": "rules",
         "model": None,
         "cost_micros": 7,
+        "saved_micros": 0,
         "duration_ms": 12,
         "error": None,
         "due_at": shown,

@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 from uuid_utils.compat import uuid7
 
+from adapters.model_figures import ModelFigures
 from adapters.postgres_pool import Pool, open_pool
 from adapters.postgres_schedule import PostgresSchedule
 from adapters.prometheus_metrics import CountedEventStore, CountedLog, CountedReadTables, PrometheusMetrics
@@ -25,8 +26,10 @@ from commands.event_store import ConcurrentAppend
 from commands.http.bearer import BearerAuthentication
 from commands.http.failures import EXCEPTION_HANDLERS
 from commands.http.request import RequestIds
+from domain.breaker import BreakerState, BreakerView
 from domain.event import Metadata, NewEvents
 from domain.log_entry import PARTITIONS
+from domain.model_call import CallOutcome, ModelCalled, Task, TokenUsage
 from domain.user import RoleGranted
 from projections.core import CORE
 from tests.conftest import AT
@@ -195,8 +198,27 @@ async def test_with_a_token_only_who_sends_it_may_scrape(scraped: Scraped, host:
     assert answer.status_code == 200
 
 
+async def asked_models() -> bytes:
+    """What one call of a model leaves, and a breaker."""
+    figures = ModelFigures()
+    called = ModelCalled(
+        task=Task.EXTRACT,
+        provider="claude",
+        model="opus",
+        outcome=CallOutcome.OK,
+        usage=TokenUsage(input_tokens=1),
+        cost_micros=1,
+        prices="t",
+        started_at=AT,
+        duration_ms=1,
+    )
+    figures.count("opus", called, is_failover=True)
+    return figures.page([BreakerView(provider="claude", model="opus", state=BreakerState.CLOSED)])
+
+
 async def test_every_figure_is_told_in_the_operations_page_and_no_other(scraped: Scraped) -> None:
     await scraped.tables.places(range(PARTITIONS))
     await PostgresSchedule(scraped.pool).beat("scheduler", "test")
+    scraped.metrics = PrometheusMetrics(scraped.pool, now=lambda: AT, more=asked_models)
     names = {name.split()[0] for name in await scraped.figures()}
     assert names == set(re.findall(r"(?m)^\| `(vigil_[a-z_]+)`", OPERATIONS.read_text()))

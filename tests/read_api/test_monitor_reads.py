@@ -50,6 +50,8 @@ async def test_a_monitor_is_read_with_its_plan_and_its_version_as_etag(world: Wo
         "confirmations": 1,
         "min_confidence": 0.5,
         "reset_condition": None,
+        "provider": None,
+        "batch": False,
         "fires": "on_entry",
         "explanation": "Fires when the price falls under 50 EUR.",
         "last_evaluated_at": None,

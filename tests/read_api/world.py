@@ -17,6 +17,7 @@ from domain.evaluation import EvaluationCompleted, Evidence, FactExtracted, Verd
 from domain.event import Event, Metadata, NewEvents
 from domain.fact import Fact, FactSpec, FactType, FactValue
 from domain.log_entry import PARTITIONS, LogEntry
+from domain.model_call import CallOutcome, ModelCalled, Task, TokenUsage
 from domain.monitor import MonitorCreated, State, StateChanged
 from domain.notification import MailKind, NotificationRequested
 from domain.plan import Kind, Plan
@@ -210,6 +211,22 @@ class World:
         )
         await self.append(owner_id, id, received)
         return id
+
+    async def model_call(self, owner_id: UUID) -> UUID:
+        call_id = uuid7()
+        called = ModelCalled(
+            task=Task.EXTRACT,
+            provider="claude",
+            model="claude-haiku-4-5",
+            outcome=CallOutcome.OK,
+            usage=TokenUsage(input_tokens=1_000),
+            cost_micros=1_000,
+            prices="genai-prices",
+            started_at=AT,
+            duration_ms=812,
+        )
+        await self.append(owner_id, call_id, called)
+        return call_id
 
     async def notification(
         self, owner_id: UUID, *, monitor_id: UUID | None = None, at: datetime = AT, subject: str = "Price is active"

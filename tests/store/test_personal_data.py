@@ -85,6 +85,7 @@ NOT_PERSONAL = {
         "fact.value",
     },
     "evaluation.failed": {"code", "message", "evidence[].hash", "evidence[].outcome", "evidence[].url"},
+    "model.called": {"provider", "model", "prices", "message"},
     "monitor.failing": {"code", "message"},
     "notification.sent": {"message_id"},
     "notification.suppressed": {"reason"},

@@ -22,6 +22,7 @@ from domain.event import Metadata, NewEvents
 from domain.model_call import CallOutcome, ModelCalled, OnBehalf, Task, TokenUsage
 from domain.operation import INSTALLATION
 from domain.user import UserErased
+from tests.patient_ledger import PatientLedger
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 TODAY = NOON.date()
@@ -53,7 +54,7 @@ def planned(
 
 def ledger(pool: Pool, *, person: int | None = None, installation: int | None = None) -> PostgresModelLedger:
     budgets = Budgets(person_day_micros=person, installation_day_micros=installation)
-    return PostgresModelLedger(pool, PostgresEventStore(pool, new_id=uuid7), PRICES, budgets, now=lambda: NOON)
+    return PatientLedger(pool, PostgresEventStore(pool, new_id=uuid7), PRICES, budgets, now=lambda: NOON)
 
 
 def most(call: PlannedCall) -> int:
@@ -165,7 +166,7 @@ async def test_without_limits_everything_is_admitted_and_accounted_for(applicati
 async def test_a_budget_of_nothing_admits_what_costs_nothing(application_pool: Pool) -> None:
     free = ModelPrices({"mine": (Decimal(0), Decimal(0))})
     store = PostgresEventStore(application_pool, new_id=uuid7)
-    made = PostgresModelLedger(
+    made = PatientLedger(
         application_pool, store, free, Budgets(person_day_micros=0, installation_day_micros=0), now=lambda: NOON
     )
     assert await made.admit(planned(uuid7(), model="mine")) is None

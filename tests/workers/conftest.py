@@ -26,6 +26,8 @@ _TABLES = (
     "delivery_claim",
     "signal_watch",
     "signal_source",
+    "model_call_open",
+    "model_spending",
     "users",
 )
 _LOG_BEGINS = """

@@ -14,8 +14,8 @@ from uuid_utils.compat import uuid7
 from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.fact_reader import FactReader
 from adapters.postgres_history import PostgresHistory
+from commands.answer_reading import PARSED_IN_PLACE_BYTES_MAX
 from commands.event_store import ConcurrentAppend, DropSchedule, EventStore, KeepSchedule
-from commands.looking import PARSED_IN_PLACE_BYTES_MAX
 from commands.streams import Loaded
 from domain.evaluation import EvaluationCompleted, EvaluationFailed, EvaluationJob, FactExtracted, Verdict
 from domain.evidence import Document, FetchOutcome

@@ -15,6 +15,7 @@ from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.hmac_link_tokens import HmacLinkTokens
 from adapters.jinja_mail_renderer import JinjaMailRenderer
 from adapters.postgres_leases import PostgresLeases
+from adapters.postgres_operators import PostgresOperators
 from adapters.postgres_outbox import PostgresOutbox, PostgresTriggers
 from adapters.postgres_parking import PostgresParking
 from adapters.redis_log import RedisLog
@@ -138,6 +139,7 @@ async def house(
         PartitionLeases(PostgresLeases(world.pool), consumer=CONSUMER, holder="one", monotonic=ticks),
         world.store,
         PostgresTriggers(world.pool),
+        PostgresOperators(world.pool),
         now=clock,
     )
     sender = SmtpMailer(f"smtp://127.0.0.1:{server.port}", sender="vigil@example.com", now=clock, timeout_seconds=10)

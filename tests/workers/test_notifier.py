@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_leases import PostgresLeases
+from adapters.postgres_operators import PostgresOperators
 from adapters.postgres_outbox import PostgresTriggers
 from adapters.postgres_parking import PostgresParking
 from adapters.redis_log import RedisLog
@@ -72,6 +73,7 @@ class House:
             PartitionLeases(PostgresLeases(pool), consumer=CONSUMER, holder=holder, monotonic=self._ticks),
             store or self.world.store,
             triggers or PostgresTriggers(pool),
+            PostgresOperators(pool),
             now=self.world.clock,
         )
 

@@ -10,6 +10,7 @@ import redis.asyncio as redis
 
 from adapters.postgres_leases import PostgresLeases
 from adapters.postgres_log import LogHead, PostgresLog
+from adapters.postgres_operators import PostgresOperators
 from adapters.postgres_outbox import PostgresTriggers
 from adapters.postgres_parking import PostgresParking
 from adapters.postgres_pool import Connection
@@ -58,6 +59,7 @@ class House:
             self._partitions(CONSUMER),
             world.store,
             PostgresTriggers(world.pool),
+            PostgresOperators(world.pool),
             now=world.clock,
         )
 

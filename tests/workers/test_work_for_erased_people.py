@@ -10,6 +10,7 @@ from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.hmac_link_tokens import HmacLinkTokens
 from adapters.jinja_mail_renderer import JinjaMailRenderer
 from adapters.postgres_leases import PostgresLeases
+from adapters.postgres_operators import PostgresOperators
 from adapters.postgres_outbox import PostgresOutbox, PostgresTriggers
 from adapters.postgres_parking import PostgresParking
 from adapters.redis_log import RedisLog
@@ -73,6 +74,7 @@ def notifier(world: World, no_redis: redis.Redis, clock: Clock, ticks: Ticks) ->
         PartitionLeases(PostgresLeases(world.pool), consumer=CONSUMER, holder="one", monotonic=ticks),
         world.store,
         PostgresTriggers(world.pool),
+        PostgresOperators(world.pool),
         now=clock,
     )
 

@@ -21,9 +21,10 @@ from adapters.postgres_pool import Pool, is_outage
 from adapters.postgres_read_tables import PostgresReadTables
 from adapters.postgres_schedule import PostgresSchedule
 from adapters.postgres_signals import PostgresSignals
+from commands.answer_reading import AnswerReader, FactAsking, FactReading
 from commands.event_store import Companion, KeepRequest, KeepSchedule
 from commands.judging import Judge
-from commands.looking import FactReading, Looker
+from commands.looking import Looker
 from commands.monitors import EVALUATION, MONITOR
 from commands.streams import load
 from domain.action import ActionCreated, EmailAction
@@ -417,7 +418,12 @@ class World:
         return alert_id
 
     def evaluator(
-        self, fetcher: AiohttpFetcher, *, reading: FactReading | None = None, retries_max: int = 0
+        self,
+        fetcher: AiohttpFetcher,
+        *,
+        reading: FactReading | None = None,
+        models: FactAsking | None = None,
+        retries_max: int = 0,
     ) -> Evaluator:
         """A real evaluator on this world's clock, which takes the first answer of a source for its last."""
         return Evaluator(
@@ -427,7 +433,7 @@ class World:
             sight=Sight(
                 Looker(
                     fetcher=fetcher,
-                    reading=reading or FactReader(),
+                    reader=AnswerReader(reading or FactReader(), models),
                     kept=PostgresHistory(self.pool),
                     signals=self.signals,
                 ),

@@ -70,5 +70,9 @@ ELSEWHERE = {
     15: "tests/faults/test_database_faults.py",
     16: "tests/faults/test_database_faults.py",
     17: "tests/workers/test_jumping_clocks.py",
+    23: "tests/faults/test_models_down.py",
+    24: "tests/faults/test_models_down.py",
+    25: "tests/adapters/test_providers_alike.py",
+    26: "tests/faults/test_models_down.py",
 }
-"""Rows of the matrix that need a PostgreSQL, a connection or a clock of their own to break, and the tests that break them."""
+"""Rows of the matrix that need a PostgreSQL, a connection, a clock or providers of models of their own to break, and the tests that break them."""

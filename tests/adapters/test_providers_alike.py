@@ -1,4 +1,5 @@
-"""What `commands.asking.Provider` promises, on each real SDK and wire, against a server that keeps no promise at all."""
+"""Row 25 of the fault matrix, and all else that `commands.asking.Provider` promises, on each real SDK and wire, against a
+server that keeps no promise at all."""
 
 import asyncio
 import gzip

@@ -1,4 +1,5 @@
-"""Rows 23, 24 and 26, in short: providers that are broken or away, against what a healthy installation would have found."""
+"""Rows 23, 24 and 26 of the fault matrix, in short: providers that are broken or away, against what a healthy installation
+would have found."""
 
 from pathlib import Path
 

@@ -28,7 +28,7 @@ async def test_sql_sees_the_field_that_an_older_version_did_not_have(pool: Pool)
     requests: list[LogEntry] = [
         entry for history in histories() for entry in entries_of(history) if entry.type == NotificationRequested.tag
     ]
-    assert {entry.type_version for entry in requests} == {1, 2, 3}
+    assert {entry.type_version for entry in requests} == {1, 2, 3, 4}
     async with pool.connection() as connection, connection.transaction() as transaction:
         await connection.execute("create temporary table told (id uuid, expires_at timestamptz, has_field boolean)")
         await PostgresReadTables(pool, TOLD).write(connection, requests)

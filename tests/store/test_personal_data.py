@@ -80,6 +80,7 @@ NOT_PERSONAL = {
         "fact.keys",
         "fact.name",
         "fact.quote",
+        "fact.reason",
         "fact.source_url",
         "fact.unit",
         "fact.value",
@@ -106,6 +107,7 @@ NOT_PERSONAL_IN_PLAN = {
     *(f"plan.sources[].select.{how}" for how in SELECTS),
     "plan.sources[].url",
     "plan.sources[].query",
+    "plan.provider",
 }
 
 

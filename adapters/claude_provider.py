@@ -46,6 +46,7 @@ class ClaudeProvider:
     """Fulfils `commands.asking.Provider`. `base_url` replaces Anthropic's address; nothing is taken from the environment."""
 
     name = "claude"
+    can_search = True
 
     def __init__(self, api_key: str, model: str, base_url: str | None = None) -> None:
         import anthropic  # noqa: PLC0415  1.3 s and 58 MiB, which a process without AI does not pay

@@ -65,6 +65,7 @@ class OpenAIProvider:
             timeout=None,
             http_client=provider_client(api_key, {}),
         )
+        self.can_search = wire == "responses"
         self._responses = self._client.responses.with_raw_response
         self._completions = self._client.chat.completions.with_raw_response
         self._status_error = openai.APIStatusError

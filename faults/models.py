@@ -84,7 +84,7 @@ class Pages:
     """Pages with a price each, which is all that a verdict depends on."""
 
     url: str = ""
-    prices: list[int] = field(default_factory=list)
+    prices: list[float] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
         """One page."""
@@ -118,6 +118,7 @@ class World:
     expected: dict[UUID, list[str]] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
     evaluations: int = 0
+    changes: int = 0
 
     @property
     def pool(self) -> Pool:
@@ -125,8 +126,10 @@ class World:
         return self.parts.pool
 
     def change_pages(self) -> None:
-        """Every page has another price, and so a verdict of its own."""
-        self.pages.prices = [self.random.randrange(100, HIGH) for _ in self.monitors]
+        """Every page has another price, and so a verdict of its own: none that was read before, for what models said of the
+        same page would be known."""
+        self.changes += 1
+        self.pages.prices = [self.random.randrange(100, HIGH) + self.changes / 1000 for _ in self.monitors]
 
     def expect_states(self) -> None:
         """What is there now has been seen: these are the states it leads to."""

@@ -1,7 +1,7 @@
 """The evaluator: from a job to a verdict. AI and selectors read what is there now; this decides what it means."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,7 +32,7 @@ from domain.failing import FAILURES_UNTIL_FAILING, after_failure, after_verdict,
 from domain.monitor import Monitor, MonitorEvent, StateChanged, Status
 from domain.plan import Kind, Plan
 from domain.schedule import next_slot, spread
-from domain.source import FeedSource, HttpSource
+from domain.source import FeedSource, HttpSource, SearchSource, SignalSource
 from workers.known_monitors import KnownMonitors
 from workers.later import NotYet
 from workers.sight import Sight, milliseconds
@@ -225,12 +225,7 @@ class Evaluator:
             next_due_at,
             next_due_at + spread(schedule, job.monitor_id),
         )
-        read = () if look is None else zip(look.answers, look.readings, strict=True)
-        kept = [
-            KeepEvidence(job.monitor_id, source.url, document, reading)
-            for (source, document), reading in read
-            if document.outcome is FetchOutcome.OK and isinstance(source, HttpSource | FeedSource)
-        ]
+        kept = [] if look is None else list(_evidence_of(job.monitor_id, look))
         context = Metadata(correlation_id=job.evaluation_id, actor="evaluator")
         reached(CrashPoint.EVALUATOR_BEFORE_APPEND)
         await self.store.append(batch, metadata=context, companions=[close, *kept])
@@ -248,6 +243,19 @@ class Evaluator:
             await asyncio.sleep(rest)
             waited, rest = waited + rest, min(rest * 2, CATCH_UP_REST_SECONDS_MAX)
         raise HistoryBehind(self.now() + BEHIND_REST, is_attempt=False)
+
+
+def _evidence_of(monitor_id: UUID, look: Look) -> Iterator[KeepEvidence]:
+    """What sources answered that others cannot be asked for again: signals are kept as such."""
+    for (source, document), reading in zip(look.answers, look.readings, strict=True):
+        if document.outcome is FetchOutcome.OK:
+            match source:
+                case HttpSource(url=url) | FeedSource(url=url):
+                    yield KeepEvidence(monitor_id, url, document, reading)
+                case SearchSource() if document.body:
+                    yield KeepEvidence(monitor_id, document.url, document, None)
+                case SearchSource() | SignalSource():
+                    pass
 
 
 def _went_by(job: EvaluationJob, briefing: Briefing) -> bool:

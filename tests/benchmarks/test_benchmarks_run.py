@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from benchmarks import api, append, evaluate, loading, path, project, schedule, starting
+from benchmarks import api, append, evaluate, loading, models, path, project, schedule, starting
 from benchmarks.filling import crowd, people_for
 from benchmarks.machine import describe
 from benchmarks.report import Quantiles, quantiles
@@ -139,6 +139,14 @@ def test_quantiles_are_measured_values_in_milliseconds(seconds: Sequence[float],
 def test_quantiles_of_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="nothing was measured"):
         quantiles([])
+
+
+def test_models_read_every_page_of_each_round(servers: Servers, tmp_path: Path) -> None:
+    models.run(servers, monitors=20, times=1, calls=3, json=tmp_path / "models.json")
+    figures = read(tmp_path / "models.json")
+    assert [one["failed"] for one in figures["rounds"]] == [0]
+    assert figures["in_flight_most"] > 1
+    assert figures["through"]["p50"] > figures["alone"]["p50"]
 
 
 def test_evaluate_makes_each_evaluation_of_each_round(servers: Servers, tmp_path: Path) -> None:

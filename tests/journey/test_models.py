@@ -12,8 +12,9 @@ import pytest
 
 from bootstrap.running import Running, everything_up
 from bootstrap.settings import read_settings
+from domain.model_call import TokenUsage
 from tests.journey.test_journey import ChangingPage, Person
-from tests.model_server import Answer, ModelServer, Script, failing, model_server
+from tests.model_server import Answer, Asked, Found, ModelServer, Script, failing, model_server
 from tests.reading_model import reads
 
 WITHIN_SECONDS = 20
@@ -58,8 +59,8 @@ class World:
     ) -> None:
         self.ada, self.page, self.claude, self.openai, self.database = ada, page, claude, openai, database
 
-    async def monitor(self, **given: Any) -> dict[str, Any]:  # noqa: ANN401  JSON
-        body = {
+    def wish(self, **given: Any) -> dict[str, Any]:  # noqa: ANN401  JSON
+        return {
             "prompt": "Tell me when the kettle is under 200 EUR",
             "sources": [{"type": "http", "url": self.page.url}],
             "facts": [PRICE],
@@ -67,8 +68,20 @@ class World:
             "schedule": {"every": "PT1H"},
             **given,
         }
-        made: dict[str, Any] = (await self.ada.call("POST", "/monitors", body, expect=201))["data"]
+
+    async def monitor(self, **given: Any) -> dict[str, Any]:  # noqa: ANN401  JSON
+        made: dict[str, Any] = (await self.ada.call("POST", "/monitors", self.wish(**given), expect=201))["data"]
         return made
+
+    async def looks(self, monitor_id: str, *, count: int) -> list[dict[str, Any]]:
+        """So many evaluations, once they are completed: the first slot is due at once, and some are asked for."""
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while True:
+                told = (await self.ada.call("GET", f"/monitors/{monitor_id}/history", expect=200))["data"]
+                done: list[dict[str, Any]] = [look for look in told if look["status"] == "completed"]
+                if len(done) == count:
+                    return done
+                await asyncio.sleep(0.05)
 
     async def usage(self) -> dict[str, Any]:
         told: dict[str, Any] = (await self.ada.call("GET", "/ai/usage", expect=200))["data"]
@@ -137,6 +150,29 @@ async def test_what_one_monitor_asked_another_need_not_ask(tmp_path: Path, datab
         assert second["cost_micros"] == 0
 
 
+async def test_what_is_not_asked_again_shows_as_money_that_was_saved(
+    tmp_path: Path, database: str, redis_url: str
+) -> None:
+    async with world(tmp_path, database, redis_url, reads, reads) as here:
+        forecast = (await here.ada.call("POST", "/monitors/preview", here.wish(), expect=200))["data"]["forecast"]
+        spent = (await here.usage())["cost_micros"]
+        assert forecast["cost_micros_a_call"] == spent > 0, "a trial costs what a look costs"
+        assert forecast["cost_micros_a_day_max"] == 24 * spent
+        one = await here.monitor()
+        unchanged, other = await here.ada.evaluate(one["id"]), await here.monitor(name="Too", condition="price < 9.0")
+        kept = await here.ada.evaluate(other["id"])
+        for free in (unchanged, kept):
+            assert (free["cost_micros"], free["saved_micros"]) == (0, spent)
+
+        looks = [look for monitor in (one, other) for look in await here.looks(monitor["id"], count=2)]
+        saved = sum(look["saved_micros"] for look in looks)
+        assert saved == len(looks) * spent, "the trial had asked it all"
+        assert (await here.usage())["saved_micros"] == saved
+        by_monitor = (await here.ada.call("GET", "/ai/usage?group=monitor", expect=200))["data"]["groups"]
+        assert sum(group["saved_micros"] for group in by_monitor) == saved
+        assert {group["key"] for group in by_monitor} == {None, one["id"], other["id"]}
+
+
 @pytest.mark.parametrize("fault", [failing(529), failing(429, Retry_After="3600"), failing(401), Answer(text="{")])
 async def test_the_second_provider_reads_when_the_first_does_not(
     tmp_path: Path, database: str, redis_url: str, fault: Answer
@@ -189,3 +225,33 @@ async def test_no_key_is_told_to_anybody(tmp_path: Path, database: str, redis_ur
     assert "canary" not in f"{evaluation}{status}{stored}"
     sent = {request.headers.get("authorization") for request in here.claude.requests}
     assert sent == {"Bearer sk-ant-canary"}
+
+
+async def test_what_a_search_finds_is_evidence_like_any_other(tmp_path: Path, database: str, redis_url: str) -> None:
+    def searches(asked: Asked) -> Answer:
+        if "tools" not in asked.body:
+            return reads(asked)
+        page = Found(title="A shop", url="https://shop.example/kettle", quote="price: 149 EUR")
+        used = TokenUsage(input_tokens=9_000, output_tokens=60, searches=1)
+        return Answer(text="The kettle is there, price: 149 EUR.", found=[page], usage=used)
+
+    async with world(tmp_path, database, redis_url, searches, failing(500)) as here:
+        monitor = await here.monitor(sources=[{"type": "search", "query": "price of the kettle"}])
+        evaluation = await here.ada.evaluate(monitor["id"])
+        assert (evaluation["verdict"], evaluation["state_after"]) == ("met", "active")
+        [evidence] = evaluation["evidence"]
+        assert (evidence["url"], evidence["outcome"]) == ("search:price of the kettle", "ok")
+        [fact] = evaluation["facts"]
+        assert (fact["value"], fact["evidence_hash"]) == (149.0, evidence["hash"])
+        with psycopg.connect(here.database) as connection:
+            kept = connection.execute("select count(*) from evidence where hash = %s", (evidence["hash"],)).fetchone()
+        assert kept == (1,)
+        assert evaluation["cost_micros"] > 10_000, "a search costs a cent"
+
+
+async def test_a_search_that_nobody_can_make_is_inconclusive(tmp_path: Path, database: str, redis_url: str) -> None:
+    async with world(tmp_path, database, redis_url, failing(529), failing(500)) as here:
+        monitor = await here.monitor(sources=[{"type": "search", "query": "price of the kettle"}])
+        evaluation = await here.ada.evaluate(monitor["id"])
+        assert (evaluation["status"], evaluation["verdict"]) == ("completed", "inconclusive")
+        assert "the web could not be searched" in str(evaluation["explanation"])

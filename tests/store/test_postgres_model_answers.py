@@ -9,7 +9,7 @@ from adapters.postgres_evidence import PostgresEvidence
 from adapters.postgres_leases import PostgresLeases
 from adapters.postgres_model_answers import PostgresModelAnswers
 from adapters.postgres_pool import Pool
-from commands.model_reading import KeptAnswer
+from commands.kept_answers import KeptAnswer
 from tests.commands.model_world import AnswersInMemory
 from tests.conftest import AT
 from workers import retention

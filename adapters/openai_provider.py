@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import httpx2
 
 OPENAI_URL = "https://api.openai.com/v1"
+SEARCHES_MAX = 5
+"""As many as money is set aside for; pages that are opened count, too."""
 Wire = Literal["responses", "chat"]
 
 _LIMIT = (CallOutcome.TRUNCATED, AT_LIMIT)
@@ -101,6 +103,7 @@ class OpenAIProvider:
                     }
                 },
                 tools=[{"type": "web_search"}] if inquiry.searches else self._omit,
+                max_tool_calls=SEARCHES_MAX if inquiry.searches else self._omit,
                 store=False,
                 prompt_cache_key=f"vigil-{inquiry.task}",
             )

@@ -88,6 +88,16 @@ MONITOR_FIELDS: Mapping[str, Mapping[str, str]] = {
         "last_evaluated_at": "When it last looked.",
         "next_due_at": "When it looks next; null while it is paused.",
         "failing": "While the status is failing: since when the sources cannot be read, and why.",
+        "forecast": "What models will cost that read for it; null where none does, in lists, and of the past.",
+    },
+    "Forecast": {
+        "looks_a_day": "How often it looks, by its schedule: for a cron line the mean of 52 weeks. Null where signals alone make"
+        " it look.",
+        "calls_a_day_max": "How many calls of models that comes to when the evidence is new at every look. Evidence that has not"
+        " changed is not read again, and costs nothing.",
+        "cost_micros_a_day_max": "What these calls cost, in millionths of a US dollar.",
+        "cost_micros_a_call": "What one of them costs: for evidence of typical size, or as in the trial.",
+        "basis": "What these figures rest on, in words.",
     },
     "ForkBody": {
         **{name: text.partition(" Left out:")[0] for name, text in _MONITOR.items()},
@@ -139,6 +149,7 @@ MONITOR_FIELDS: Mapping[str, Mapping[str, str]] = {
     "Preview": {
         "name": "What the monitor would be called.",
         "plan": "What it would be compiled into.",
+        "forecast": "What models will cost that read for it, after what this first evaluation cost; null where none does.",
         "evaluation": "What its first evaluation would be.",
     },
 }

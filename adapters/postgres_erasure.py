@@ -33,6 +33,9 @@ _ERASE: tuple[LiteralString, ...] = (
     )
     """,
     "delete from schedule where owner_id = %(id)s",
+    # What they asked in no hurry. Who holds the lock of the person's writers puts nothing there any more.
+    "delete from waiting_inquiry where owner_id = %(id)s",
+    "delete from waiting_look where owner_id = %(id)s",
     # What a call under way costs was sold to the installation, which goes on owing it.
     "select from model_call_open where owner_id = %(id)s order by id for update",
     """

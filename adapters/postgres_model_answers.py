@@ -1,23 +1,25 @@
 """Answers of models in PostgreSQL: found by all that was asked, forgotten when nobody asks the same any more."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from psycopg.rows import class_row
-
+from adapters.gathered import Gathered
 from adapters.postgres_pool import Pool
-from commands.model_reading import KeptAnswer
+from commands.kept_answers import KeptAnswer
 
 # When it was used is written once a day: a monitor that looks every minute writes nothing for most of its looks.
 _FIND = """
 with used as (
-    update model_answer set used_at = %(at)s where key = %(key)s and used_at < %(at)s::timestamptz - interval '1 day'
+    update model_answer set used_at = %(at)s
+    where key = any (%(keys)s) and used_at < %(at)s::timestamptz - interval '1 day'
 )
-select answer as text, provider, model, cost_micros from model_answer where key = %(key)s
+select key, answer as text, provider, model, cost_micros from model_answer where key = any (%(keys)s)
 """
+# In one order for everybody: two that keep the same would wait for each other.
 _KEEP = """
 insert into model_answer (key, answer, provider, model, cost_micros, made_at, used_at)
-values (%(key)s, %(text)s, %(provider)s, %(model)s, %(cost_micros)s, %(at)s, %(at)s)
+select * from unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::timestamptz[], %s::timestamptz[])
+order by 1
 on conflict (key) do nothing
 """
 _FORGET = """
@@ -28,32 +30,35 @@ delete from model_answer where key in (
 
 
 class PostgresModelAnswers:
-    """Fulfils `commands.model_reading.KeptAnswers` and `workers.retention.KeptAnswers`."""
+    """Fulfils `commands.kept_answers.KeptAnswers` and `workers.retention.KeptAnswers`."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._found = Gathered(self._find_all)
+        self._kept = Gathered(self._keep_all)
 
     async def find(self, key: bytes, *, at: datetime) -> KeptAnswer | None:
         """As the port says."""
-        async with (
-            self._pool.connection() as connection,
-            connection.cursor(row_factory=class_row(KeptAnswer)) as cursor,
-        ):
-            await cursor.execute(_FIND, {"key": key, "at": at})
-            return await cursor.fetchone()
+        return await self._found.ask((key, at))
 
     async def keep(self, key: bytes, answer: KeptAnswer, *, at: datetime) -> None:
         """As the port says."""
-        values: dict[str, Any] = {
-            "key": key,
-            "text": answer.text,
-            "provider": answer.provider,
-            "model": answer.model,
-            "cost_micros": answer.cost_micros,
-            "at": at,
-        }
+        await self._kept.ask((key, answer, at))
+
+    async def _find_all(self, asked: Sequence[tuple[bytes, datetime]]) -> list[KeptAnswer | None]:
         async with self._pool.connection() as connection:
-            await connection.execute(_KEEP, values)
+            values = {"keys": [key for key, _ in asked], "at": max(at for _, at in asked)}
+            rows = await (await connection.execute(_FIND, values)).fetchall()
+        found = {bytes(key): KeptAnswer(*answer) for key, *answer in rows}
+        return [found.get(key) for key, _ in asked]
+
+    async def _keep_all(self, kept: Sequence[tuple[bytes, KeptAnswer, datetime]]) -> list[None]:
+        rows = [
+            (key, answer.text, answer.provider, answer.model, answer.cost_micros, at, at) for key, answer, at in kept
+        ]
+        async with self._pool.connection() as connection:
+            await connection.execute(_KEEP, tuple(map(list, zip(*rows, strict=True))))
+        return [None] * len(kept)
 
     async def forget(self, *, unused_since: datetime, limit: int) -> int:
         """As the port says."""

@@ -46,7 +46,9 @@ _ADMIT = "select call_id, refused_by, spent, under_way from admit_model_calls(%s
 _SETTLE = "select set_config('synchronous_commit', 'off', true), settle_model_calls(%s, %s)"
 _LEFT_BEHIND = """
 select id, owner_id, monitor_id, evaluation_id, task, provider, model, set_aside_micros, started_at
-from model_call_open where started_at < %s order by started_at, id limit %s
+from model_call_open o
+where started_at < %s and not exists (select from model_batch_call b where b.call_id = o.id)
+order by started_at, id limit %s
 """
 
 

@@ -27,6 +27,7 @@ NOT_JSON = Reply(outcome=CallOutcome.MALFORMED, message="the provider's answer i
 NO_TEXT = "the answer has no text"
 AT_LIMIT = "the answer stops at the limit of its length"
 REFUSED = "the model will not answer"
+UNSENT = "the request could not be made or sent"
 NOT_SEARCHED = "the model answered without having searched the web"
 
 _NO_MONEY = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached", "billing_not_active"})
@@ -39,6 +40,15 @@ Fields = Mapping[str, Any]
 async def outcome_of(send: Awaitable[Any], read: Callable[[Fields], Reply], *, seconds: float) -> Reply:
     """Send a request, which gives an `httpx2.Response` whatever its status, and read the answer: `read` gets the JSON object
     of one that is no error. Over after `seconds`, also when the server keeps on sending."""
+    content = await content_of(send, seconds=seconds)
+    if isinstance(content, Reply):
+        return content
+    answer = fields_of(content)
+    return NOT_JSON if answer is None else read(answer)
+
+
+async def content_of(send: Awaitable[Any], *, seconds: float) -> bytes | Reply:
+    """Send a request in the same way; the body of an answer that is no error, else how it ended."""
     try:
         async with asyncio.timeout(seconds):
             response = await send
@@ -48,8 +58,8 @@ async def outcome_of(send: Awaitable[Any], read: Callable[[Fields], Reply], *, s
         return _not_sent(error)
     if not 200 <= response.status_code < 300:
         return failure(response.status_code, response.headers, fields_of(response.content) or {})
-    answer = fields_of(response.content)
-    return NOT_JSON if answer is None else read(answer)
+    content: bytes = response.content
+    return content
 
 
 def _not_sent(error: Exception) -> Reply:
@@ -61,7 +71,7 @@ def _not_sent(error: Exception) -> Reply:
         return Reply(outcome=CallOutcome.OVERLOADED, message=f"{reason} ({error.__cause__})")
     log.error("a request could not be made for a provider", error=type(error).__name__)
     return Reply(
-        outcome=CallOutcome.BAD_REQUEST, message=f"the request could not be made or sent ({type(error).__name__})"
+        outcome=CallOutcome.BAD_REQUEST, message=f"{UNSENT} ({type(error).__name__})"
     )
 
 
@@ -109,7 +119,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 def _moment(value: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # digits without end
         return None
     return moment if moment.tzinfo is not None else None
 

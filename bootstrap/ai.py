@@ -17,11 +17,13 @@ from adapters.postgres_model_answers import PostgresModelAnswers
 from adapters.postgres_model_ledger import PostgresModelLedger
 from adapters.postgres_pool import Pool
 from adapters.redis_breakers import RedisBreakers
+from bootstrap.ai_batches import AiBatches
 from bootstrap.ai_settings import AiSettings
 from bootstrap.now_and_new import new_id, utc_now
 from bootstrap.settings import Settings
 from commands.asking import Asking
 from commands.event_store import EventStore
+from commands.forecasting import Forecasting
 from commands.model_reading import ModelReading
 from commands.model_searching import ModelSearching
 from domain.budget import Budgets, micros_of
@@ -58,6 +60,7 @@ class Ai:
         )
         self.figures = ModelFigures()
         self.ledger = PostgresModelLedger(pool, store, self.prices, self.budgets, now=utc_now)
+        self.batches = AiBatches(settings, pool)
 
     @cached_property
     def providers(self) -> Sequence[SetUp]:
@@ -81,13 +84,29 @@ class Ai:
         """Reads facts; None where no model is set up."""
         if not self._settings.models:
             return None
-        return ModelReading(self.asking, EvidenceText(), PostgresModelAnswers(self._pool), now=utc_now)
+        answers = PostgresModelAnswers(self._pool)
+        return ModelReading(self.asking, EvidenceText(), answers, now=utc_now, unhurried=self.batches.unhurried)
 
     @cached_property
     def searching(self) -> ModelSearching | None:
         """Searches the web; None where nobody who is set up can."""
-        able = [provider for provider in self.providers if getattr(provider, "can_search", True)]
-        return ModelSearching(replace(self.asking, providers=able)) if able else None
+        return ModelSearching(replace(self.asking, providers=self._searchers)) if self._searchers else None
+
+    @cached_property
+    def forecasting(self) -> Forecasting:
+        """Tells what monitors will cost."""
+        searchers = {provider.name: provider.model for provider in self._searchers}
+        return Forecasting(
+            self.prices,
+            readers=self._settings.models,
+            searchers=searchers,
+            batchers=self.batches.able,
+            now=utc_now,
+        )
+
+    @cached_property
+    def _searchers(self) -> Sequence[SetUp]:
+        return [provider for provider in self.providers if provider.can_search]
 
     async def page(self) -> bytes:
         """What Prometheus is told of calls and breakers."""
@@ -97,5 +116,6 @@ class Ai:
         """Let go of connections, with the books in order."""
         await self.ledger.settled()
         await self.breakers.close()
+        await self.batches.close()
         for provider in vars(self).get("providers", ()):
             await provider.close()

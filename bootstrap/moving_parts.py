@@ -26,9 +26,11 @@ from commands.answer_reading import AnswerReader
 from commands.judging import Judge
 from commands.looking import Looker
 from projections.core import CORE
+from workers.batcher import Batcher
 from workers.call_sweeper import CallSweeper
 from workers.delivery import Delivery
-from workers.evaluation_queue import PLACES, EvaluationLanes, EvaluationQueue
+from workers.evaluation_lanes import EvaluationLanes
+from workers.evaluation_queue import PLACES, EvaluationQueue
 from workers.evaluator import Evaluator
 from workers.guard import Guard
 from workers.known_monitors import KnownMonitors
@@ -82,7 +84,12 @@ class MovingParts(ProcessAdapters):
         history = PostgresHistory(self.pool)
         reader = AnswerReader(FactReader(), self.ai.reading)
         looker = Looker(
-            fetcher=self.fetcher, reader=reader, kept=history, signals=self.signals, searching=self.ai.searching
+            fetcher=self.fetcher,
+            reader=reader,
+            kept=history,
+            signals=self.signals,
+            searching=self.ai.searching,
+            waiting=self.ai.batches.waiting_looks,
         )
         evaluator = Evaluator(
             store=self.store,
@@ -106,7 +113,7 @@ class MovingParts(ProcessAdapters):
                     monotonic=time.monotonic,
                     is_outage=is_outage,
                     suspect=suspect,
-                    waiting=reader.waiting,
+                    given_way=reader.given_way,
                 )
                 for lane, places in PLACES.items()
             ]
@@ -137,6 +144,10 @@ class MovingParts(ProcessAdapters):
     def call_sweeper(self) -> CallSweeper:
         """Closes the books of calls whose process is gone."""
         return CallSweeper(self.ai.ledger, self.leases, prices=self.ai.prices.version, holder=self.holder, now=utc_now)
+
+    def batcher(self) -> Batcher:
+        """Has models answer in batches what is in no hurry."""
+        return self.ai.batches.batcher(self.store, self.ai.budgets, holder=self.holder)
 
     def mailer(self) -> Mailer:
         """Delivers notifications."""

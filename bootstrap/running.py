@@ -35,6 +35,7 @@ ROLES: Mapping[str, Callable[[Parts], Role]] = {
     "guard": Parts.log_guard,
     "retention": Parts.retention,
     "sweeper": Parts.call_sweeper,
+    "batcher": Parts.batcher,
 }
 """The workers by the names `vigil worker` knows."""
 

@@ -17,6 +17,7 @@ from adapters.wrapping_keys import known_wrapping_keys
 from bootstrap.now_and_new import utc_now
 from bootstrap.settings import Settings
 from cli.connection import CONNECT_SECONDS
+from cli.doctor_ai import examine_ai
 from cli.doctor_engine import examine_engine
 from cli.findings import Finding, failed, graded, ok, warning
 from domain.log_state import REPAIR, RESTORED
@@ -30,7 +31,7 @@ POSTGRES_MIN = 13
 
 
 async def examine_store(url: str, settings: Settings, *, redis_url: str | None) -> AsyncGenerator[Finding, None]:
-    """PostgreSQL, its clock, its tables, how far their readers are, and how evaluations stand."""
+    """PostgreSQL, its clock, its tables, how far their readers are, how evaluations stand, and who reads."""
     try:
         connection = await psycopg.AsyncConnection.connect(url, connect_timeout=CONNECT_SECONDS, autocommit=True)
     except psycopg.OperationalError as error:
@@ -57,6 +58,8 @@ async def examine_store(url: str, settings: Settings, *, redis_url: str | None) 
         async for finding in found:
             yield finding
     for finding in await examine_engine(url, redis_url, settings):
+        yield finding
+    for finding in await examine_ai(url, redis_url, settings):
         yield finding
 
 

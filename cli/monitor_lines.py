@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from cli.api_client import Json
+from domain.budget import dollars
 
 LABEL_CHARS = 12
 QUOTE_CHARS_MAX = 80
+COUNTED_WHOLE_MIN = 10
+"""So many calls a day, and no fractions matter."""
 
 
 def monitor_lines(monitor: Json) -> list[str]:
@@ -19,6 +22,7 @@ def monitor_lines(monitor: Json) -> list[str]:
         *([_row("failing", f"since {failing['since']}: {_plain(failing['message'])}")] if failing else []),
         _row("prompt", _plain(monitor["prompt"])),
         *plan_lines(monitor),
+        *forecast_lines(monitor.get("forecast")),
         _row("last look", monitor["last_evaluated_at"] or "none yet"),
         _row("next look", monitor["next_due_at"] or "none"),
     ]
@@ -34,6 +38,17 @@ def plan_lines(plan: Json) -> list[str]:
         *([_row("provider", _plain(plan["provider"]))] if plan.get("provider") else []),
         *([_row("", _plain(plan["explanation"]))] if plan["explanation"] else []),
     ]
+
+
+def forecast_lines(forecast: Json | None) -> list[str]:
+    """What models will cost that read for it, if any do."""
+    if forecast is None:
+        return []
+    calls, day, call = (forecast[name] for name in ("calls_a_day_max", "cost_micros_a_day_max", "cost_micros_a_call"))
+    if calls is None:
+        return [_row("cost", f"{dollars(call)} a call, at each signal")]
+    count = f"{calls:.0f}" if calls >= COUNTED_WHOLE_MIN else f"{calls:.2g}"
+    return [_row("cost", f"at most {dollars(day)} a day: {count} calls of {dollars(call)}, if all is new at each look")]
 
 
 def listed_lines(monitors: Sequence[Json]) -> list[str]:
@@ -55,7 +70,8 @@ def evaluation_lines(evaluation: Json) -> list[str]:
     """What came of an evaluation: the verdict, why, and every value with the words it was read from."""
     error, condition = evaluation["error"], evaluation["condition"]
     if error is not None:
-        return [f"failed: {error['code']}: {_plain(error['message'])}", *_sources_that_failed(evaluation)]
+        told = f"failed: {error['code']}: {_plain(error['message'])}"
+        return [told, *_sources_that_failed(evaluation), *_cost_lines(evaluation)]
     if condition is None:
         return [f"{evaluation['status']}: {evaluation['id']}"]
     switched = f"{evaluation['state_before']} → {evaluation['state_after']}"
@@ -68,7 +84,15 @@ def evaluation_lines(evaluation: Json) -> list[str]:
             for fact in evaluation["facts"]
         ),
         f"  state {switched if evaluation['changed'] else evaluation['state_after']}",
+        *_cost_lines(evaluation),
     ]
+
+
+def _cost_lines(evaluation: Json) -> list[str]:
+    """What models cost that read for it, and what they did not because it was read before."""
+    cost, saved = evaluation.get("cost_micros") or 0, evaluation.get("saved_micros") or 0
+    said = [*([f"cost {dollars(cost)}"] if cost else []), *([f"saved {dollars(saved)}"] if saved else [])]
+    return [f"  {', '.join(said)}"] if said else []
 
 
 def _sources_that_failed(evaluation: Json) -> list[str]:

@@ -12,7 +12,7 @@ import typer
 from cli.api_client import Api, Json, Reach, Refused, logged_in
 from cli.arguments import confirmed
 from cli.connection import run
-from cli.monitor_lines import evaluation_lines, listed_lines, monitor_lines, plan_lines
+from cli.monitor_lines import evaluation_lines, forecast_lines, listed_lines, monitor_lines, plan_lines
 from cli.output import FAILED, print_json
 from domain.errors import InvalidInput
 
@@ -93,6 +93,7 @@ def run_add(reach: Reach, wanted: Wanted, *, dry_run: bool, as_json: bool) -> No
         print_json(made)
     elif dry_run:
         _tell(["nothing was stored; this is what would be watched:", *plan_lines(made["plan"])])
+        _tell(forecast_lines(made["forecast"]))
         _tell(evaluation_lines(made["evaluation"]))
     else:
         _tell(monitor_lines(made))

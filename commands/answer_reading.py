@@ -1,16 +1,17 @@
 """Reading facts in what a source answered: what they select is read here, and of the rest a model is asked."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Protocol
 
+from commands.giving_way import GivenWay
 from commands.model_reading import ModelRead
 from domain.evidence import Document
 from domain.fact import Fact, FactSpec, ReadBy
 from domain.model_call import OnBehalf
-from domain.source import HttpSource, Source
+from domain.source import HttpSource, SignalSource, Source
 
 PARSED_IN_PLACE_BYTES_MAX = 64 * 1024
 SELECTED_IN_PLACE_BYTES_MAX = 8 * 1024
@@ -48,19 +49,29 @@ class FactAsking(Protocol):
         on_behalf: OnBehalf,
         prefer: str | None,
         until: float | None,
+        unhurried_since: datetime | None,
     ) -> ModelRead:
-        """The facts that a model finds in it, asking `prefer` first, before `until` (time of the running loop, in seconds)."""
+        """The facts that a model finds in it, asking `prefer` first, before `until` (time of the running loop, in seconds).
+        With `unhurried_since`, when this look was begun, it may be answered later."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookFor:
-    """For whom a look is made, which provider is asked first, and until when; and what models were asked for so far."""
+    """For whom a look is made, which provider is asked first, and until when; since when, where that may take hours; what
+    models were asked for so far; and how large the documents are that are held meanwhile."""
 
     on_behalf: OnBehalf | None
     prefer: str | None
     until: float | None
+    unhurried_since: datetime | None = None
     asked: list[ModelRead] = field(default_factory=list)
+    held_bytes: int = 0
+
+    @property
+    def waiting(self) -> tuple[bytes, ...]:
+        """The keys of inquiries whose answers are missing yet."""
+        return tuple(key for read in self.asked for key in read.waiting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +80,7 @@ class AnswerReader:
 
     selections: FactReading
     models: FactAsking | None = None
-    waiting: set[asyncio.Task[Any]] = field(default_factory=set)
-    """Looks that do nothing but wait for a model."""
+    given_way: GivenWay = field(default_factory=GivenWay)
 
     def edition(self, wanted: Sequence[FactSpec]) -> str:
         """Another one whenever these facts may be read otherwise from the same bytes."""
@@ -89,22 +99,19 @@ class AnswerReader:
             return tuple(found.values()), None
         read = ModelRead(facts={}, failure=NO_MODEL)
         if self.models is not None and asking.on_behalf is not None:
-            with self._only_waiting():
-                read = await self.models.read(
-                    asked, source, document, on_behalf=asking.on_behalf, prefer=asking.prefer, until=asking.until
-                )
+            self.given_way.give_way(max(asking.held_bytes, len(document.body)))
+            read = await self.models.read(
+                asked,
+                source,
+                document,
+                on_behalf=asking.on_behalf,
+                prefer=asking.prefer,
+                until=asking.until,
+                unhurried_since=None if isinstance(source, SignalSource) else asking.unhurried_since,
+            )
         asking.asked.append(read)
         found = {**found, **read.facts}
         return tuple(found[spec.name] for spec in wanted if spec.name in found), read
-
-    @contextmanager
-    def _only_waiting(self) -> Iterator[None]:
-        tasks = {task for task in [asyncio.current_task()] if task is not None}
-        self.waiting.update(tasks)
-        try:
-            yield
-        finally:
-            self.waiting.difference_update(tasks)
 
     async def _read_facts(self, wanted: Sequence[FactSpec], source: Source, document: Document) -> dict[str, Fact]:
         """Parsing a large document, searching one of some size, or finding the main text of any, must not hold up whatever

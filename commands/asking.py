@@ -22,6 +22,9 @@ ANSWER_SECONDS_MAX = 30.0
 """For an inquiry, however many providers are asked and however often."""
 ATTEMPT_SECONDS_MIN = 1.0
 """With less left, nobody is asked any more."""
+FAIR_SECONDS_MIN = 5.0
+"""Who had less and did not answer has not failed: others may use up the time of an inquiry, such as a slow page, and with it
+nobody is to make a provider rest."""
 ROUNDS_MAX = 3
 """How often a provider is asked that was not available."""
 GARBAGE_ROUNDS_MAX = 2
@@ -114,7 +117,7 @@ class Breakers(Protocol):
         ...
 
     def note(self, provider: str, model: str, outcome: CallOutcome) -> None:
-        """How a call that was allowed ended; with `budget_exceeded` it was not made."""
+        """How a call that was allowed ended; with `budget_exceeded` it was not made, or says nothing."""
         ...
 
 
@@ -200,7 +203,7 @@ class _Attempts(Generic[T]):
                 await self._rest(waiting.get(provider.name, 0.0))
                 if self._left() < ATTEMPT_SECONDS_MIN or not await self._is_allowed(provider):
                     continue
-                reply = await self._attempt(provider, seconds=self._left() / (len(order) - place))
+                reply = await self._attempt(provider, shared_by=len(order) - place)
                 if self.last.outcome in {CallOutcome.OK, CallOutcome.BUDGET_EXCEEDED}:
                     return self._answered()
                 if turn + 1 < _rounds(self.last.outcome):
@@ -213,9 +216,9 @@ class _Attempts(Generic[T]):
     async def _is_allowed(self, provider: Provider) -> bool:
         return await self.asking.breakers.allows(provider.name, provider.model)
 
-    async def _attempt(self, provider: Provider, *, seconds: float) -> Reply:
+    async def _attempt(self, provider: Provider, *, shared_by: int) -> Reply:
         """One call, recorded whatever it comes to: who is cancelled while it is under way has spent the money all the
-        same."""
+        same. It gets its part of the time that is left to so many providers, this one included."""
         asking = self.asking
         call = PlannedCall(
             id=asking.new_id(),
@@ -225,19 +228,25 @@ class _Attempts(Generic[T]):
             on_behalf=self.on_behalf,
             started_at=asking.now(),
         )
-        spent = await asking.ledger.admit(call)
+        try:
+            spent = await asking.ledger.admit(call)
+        except BaseException:  # a place that was kept for a probe is free again
+            asking.breakers.note(provider.name, provider.model, CallOutcome.BUDGET_EXCEEDED)
+            raise
         if spent is not None:
             asking.breakers.note(provider.name, provider.model, CallOutcome.BUDGET_EXCEEDED)
             self.last = Answered(outcome=CallOutcome.BUDGET_EXCEEDED, message=spent)
             return Reply(outcome=CallOutcome.BUDGET_EXCEEDED, message=spent)
-        began = self._now()
+        began, seconds = self._now(), self._left() / shared_by
         reply = Reply(outcome=CallOutcome.TIMEOUT, message="nobody waited for the answer")
         value: T | None = None
         try:
             reply = await provider.call(self.inquiry, seconds=seconds)
             reply, value = self._read(reply)
         finally:
-            asking.breakers.note(provider.name, provider.model, reply.outcome)
+            is_unfair = reply.outcome is CallOutcome.TIMEOUT and seconds < FAIR_SECONDS_MIN
+            noted = CallOutcome.BUDGET_EXCEEDED if is_unfair else reply.outcome
+            asking.breakers.note(provider.name, provider.model, noted)
             recording = asking.ledger.record(call, reply, duration_ms=round((self._now() - began) * 1000))
             called = await asyncio.shield(asyncio.ensure_future(recording))
             asking.tracing.called(call, called)

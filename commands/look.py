@@ -32,6 +32,11 @@ class Look:
         return next((read.failure for read in self.asked if read.failure is not None), None)
 
     @property
+    def may_be_read_soon(self) -> bool:
+        """Whether what a model did not read is to be asked for soon, and not in vain once more."""
+        return any(read.failure is not None and not read.is_in_vain for read in self.asked)
+
+    @property
     def reader(self) -> ModelRead | None:
         """The last model that read."""
         return next((read for read in reversed(self.asked) if read.provider is not None), None)

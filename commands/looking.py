@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -13,6 +13,8 @@ from commands.answer_reading import AnswerReader, LookFor
 from commands.look import Look
 from commands.model_reading import ModelRead
 from commands.recall import Recall, asked_of, reading_of
+from commands.unhurried import WAITED_MAX
+from commands.waiting_looks import LOOK_AGAIN, WaitingLook, WaitingLooks, seen_of, worth_keeping
 from domain.evidence import Document, FetchOutcome, Memory, Reading, Validators
 from domain.fact import Fact, FactSpec
 from domain.model_call import OnBehalf
@@ -91,13 +93,14 @@ class _Read:
 class Looker:
     """Looks. Unchanged content is not fetched twice: a 304 answer is read from what was kept, and who said that an answer
     stays until after the monitor's next slot is not asked in this one. So nobody learns of a change later than the source
-    itself said, or at the first slot after that."""
+    itself said, or at the first slot after that. With `waiting`, plans that are in no hurry wait for batches."""
 
     fetcher: Fetcher
     reader: AnswerReader
     kept: KeptEvidence
     signals: SignalReading
     searching: Searching | None = None
+    waiting: WaitingLooks | None = None
 
     async def look(
         self,
@@ -113,17 +116,28 @@ class Looker:
         """Read every source of the plan once, and the facts that stand there. With `signal_id` that signal is what its source
         says, though others may have come since; with `fresh` sources are asked that said nothing changes yet. Models are asked
         on somebody's behalf, and until then (time of the running loop, in seconds). Raises `Postponed` when one of the sources
-        is not to be read now."""
+        is not to be read now, or a model has not answered that may take hours."""
         recall = Recall(monitor_id, await self.kept.memory(monitor_id), plan.schedule, now=started_at, fresh=fresh)
-        asking = LookFor(on_behalf=on_behalf, prefer=plan.provider, until=until)
-        answers = (self._ask(source, recall, asking, signal_id=signal_id) for source in plan.sources)
+        earlier = None if fresh or not plan.batch else await self._earlier(on_behalf, started_at)
+        since = None if earlier is None else earlier.begun_at
+        asking = LookFor(on_behalf=on_behalf, prefer=plan.provider, until=until, unhurried_since=since)
+        seen = {} if earlier is None else earlier.documents
+        answers = (self._seen_or_asked(source, seen, recall, asking, signal_id=signal_id) for source in plan.sources)
         documents = _all_read(await asyncio.gather(*answers, return_exceptions=True))
+        asking = replace(asking, held_bytes=sum(len(document.body) for document in documents))
+        spent_micros = sum(asked.cost_micros for asked in asking.asked)
+        if earlier is not None and earlier.spent_micros:
+            asking.asked.append(ModelRead(facts={}, cost_micros=earlier.spent_micros))
         facts: dict[str, Fact] = {}
         read: list[_Read] = []
         for source, document in zip(plan.sources, documents, strict=True):
             wanted = [fact for fact in plan.facts if fact.name not in facts]
             read.append(await self._read(wanted, source, document, recall, asking))
             facts |= {fact.name: fact for fact in read[-1].facts}
+            if earlier is not None and asking.waiting:
+                now_seen = [one.document for one in read] + documents[len(read) :]
+                await self._wait(earlier, plan.sources, now_seen, asking, spent_micros=spent_micros)
+                raise Postponed(started_at + LOOK_AGAIN)
         return Look(
             answers=tuple(zip(plan.sources, (one.document for one in read), strict=True)),
             facts=facts,
@@ -132,6 +146,47 @@ class Looker:
             asked=tuple(asking.asked),
             remembered_micros=sum(one.remembered_micros for one in read),
         )
+
+    async def _earlier(self, on_behalf: OnBehalf | None, now: datetime) -> WaitingLook | None:
+        """The look of this evaluation that waits, or a new one; None where nobody waits. Raises `Postponed` while an answer is
+        missing."""
+        if self.waiting is None or on_behalf is None or on_behalf.monitor_id is None or on_behalf.evaluation_id is None:
+            return None
+        begun = await self.waiting.begun(on_behalf, since=now - WAITED_MAX)
+        if begun is not None and begun.is_waiting:
+            raise Postponed(now + LOOK_AGAIN)
+        return begun or WaitingLook(begun_at=now)
+
+    async def _wait(
+        self,
+        earlier: WaitingLook,
+        sources: Sequence[Source],
+        seen: Sequence[Document],
+        asking: LookFor,
+        *,
+        spent_micros: int,
+    ) -> None:
+        """Keep what was seen until the answers are there."""
+        if self.waiting is not None and asking.on_behalf is not None:
+            look = WaitingLook(
+                begun_at=earlier.begun_at,
+                documents=worth_keeping(list(zip(sources, seen, strict=True))),
+                spent_micros=earlier.spent_micros + spent_micros,
+            )
+            await self.waiting.keep(asking.on_behalf, look, asking.waiting)
+
+    async def _seen_or_asked(
+        self,
+        source: Source,
+        seen: Mapping[str, Document],
+        recall: Recall,
+        asking: LookFor,
+        *,
+        signal_id: UUID | None,
+    ) -> Document:
+        """What a source answered before this evaluation began to wait, else what it answers now."""
+        document = seen.get(seen_of(source)) if seen else None
+        return document or await self._ask(source, recall, asking, signal_id=signal_id)
 
     async def _read(
         self, wanted: Sequence[FactSpec], source: Source, document: Document, recall: Recall, asking: LookFor
@@ -152,7 +207,7 @@ class Looker:
         if not document.body:
             return _Read(document=document)
         found, read = await self.reader.read(wanted, source, document, asking)
-        if read is not None and read.failure is not None:
+        if read is not None and (read.failure is not None or read.waiting):
             return _Read(document=document, facts=found)
         reading = Reading(
             of=of,

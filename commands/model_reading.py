@@ -18,10 +18,13 @@ import msgspec
 from commands.asking import Answered, Asking
 from commands.fact_answers import FactChecks, ModelAnswer, answer_decoder
 from commands.fact_inquiry import FACTS_MAX, Shown, asked_key, inquiry_for, shown_of
+from commands.kept_answers import KeptAnswer, KeptAnswers
 from commands.single_flight import SingleFlight, TooLate
+from commands.unhurried import Unhurried, WaitingInquiry
+from commands.unread import why_unread
 from domain.evidence import Document
 from domain.fact import Fact, FactSpec, Select
-from domain.model_call import CallOutcome, OnBehalf
+from domain.model_call import IN_VAIN, CallOutcome, OnBehalf
 from domain.source import HttpSource, Source
 
 IN_PLACE_BYTES_MAX = 8 * 1024
@@ -29,17 +32,6 @@ IN_PLACE_BYTES_MAX = 8 * 1024
 READING = ("fact_answers", "fact_inquiry", "untrusted_text")
 """The modules that decide what is asked and what is made of the answer."""
 
-_ENDINGS = {
-    CallOutcome.TRUNCATED: "its answer was too long",
-    CallOutcome.REFUSED: "it refused to answer",
-    CallOutcome.MALFORMED: "its answer was not of the form that was asked for",
-    CallOutcome.RATE_LIMITED: "it takes no more requests at present",
-    CallOutcome.OVERLOADED: "it does not work at present",
-    CallOutcome.TIMEOUT: "there was no whole answer in time",
-    CallOutcome.BAD_REQUEST: "it does not take such a request",
-    CallOutcome.AUTH: "it does not take the key",
-    CallOutcome.BUDGET_EXCEEDED: "the money of the day is spent",
-}
 NOBODY = "no AI provider that reads facts is set up here"
 
 
@@ -60,35 +52,12 @@ class EvidenceTexts(Protocol):
         ...
 
 
-class KeptAnswer(msgspec.Struct, frozen=True):
-    """An answer (JSON) of a model, and what it cost (millionths of a US dollar)."""
-
-    text: str
-    provider: str
-    model: str
-    cost_micros: int
-
-
-class KeptAnswers(Protocol):
-    """Answers to what was asked before, by the SHA-256 of all that was asked.
-
-    They belong to no person. Whoever finds one has asked exactly the same of exactly the same text, and would have been told
-    the same: the answer was made of nothing else. That somebody asked it before is all that can be learnt.
-    """
-
-    async def find(self, key: bytes, *, at: datetime) -> KeptAnswer | None:
-        """The answer; it counts as used then, to about a day."""
-        ...
-
-    async def keep(self, key: bytes, answer: KeptAnswer, *, at: datetime) -> None:
-        """Keep an answer, unless there is one."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRead:
     """What a model read: `facts` by name, those left out that are not there. `failure` says in words why some or all could not be
-    read at all. `cost_micros` was spent now, `saved_micros` is what answers had cost that were there already."""
+    read at all. `cost_micros` was spent now, `saved_micros` is what answers had cost that were there already. `waiting` are the
+    keys of inquiries whose answers will come later, which is no failure. With `is_in_vain` a failure was paid for, and would be
+    paid for again."""
 
     facts: dict[str, Fact]
     failure: str | None = None
@@ -96,15 +65,18 @@ class ModelRead:
     model: str | None = None
     cost_micros: int = 0
     saved_micros: int = 0
+    waiting: tuple[bytes, ...] = ()
+    is_in_vain: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asker:
-    """Who asks, whom first, and until when (time of the running loop, in seconds)."""
+    """Who asks, whom first, and until when (time of the running loop, in seconds); since when, where there is no hurry."""
 
     on_behalf: OnBehalf
     prefer: str | None
     until: float | None
+    unhurried_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +91,12 @@ class _Landed:
     failure: str | None = None
     cost_micros: int = 0
     saved_micros: int = 0
+    is_waiting: bool = False
 
 
 class ModelReading:
-    """Reads facts. `random_bytes` makes the boundaries around evidence: nobody outside may foresee them."""
+    """Reads facts. `random_bytes` makes the boundaries around evidence: nobody outside may foresee them. Without `unhurried`
+    everybody is in a hurry."""
 
     def __init__(
         self,
@@ -132,12 +106,14 @@ class ModelReading:
         *,
         now: Callable[[], datetime],
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        unhurried: Unhurried | None = None,
     ) -> None:
         self._asking = asking
         self._texts = texts
         self._answers = answers
         self._now = now
         self._random_bytes = random_bytes
+        self._unhurried = unhurried
         self._under_way = SingleFlight[_Landed]()
 
     @property
@@ -155,11 +131,13 @@ class ModelReading:
         on_behalf: OnBehalf,
         prefer: str | None,
         until: float | None,
+        unhurried_since: datetime | None = None,
     ) -> ModelRead:
         """Read these facts of one document. There is one inquiry for all that stand in one selected text. `prefer` is the
-        provider that is asked first, `until` (time of the running loop, in seconds) when to give up at the latest."""
-        asker = _Asker(on_behalf=on_behalf, prefer=prefer, until=until)
-        groups = _groups(specs, source)
+        provider that is asked first, `until` (time of the running loop, in seconds) when to give up at the latest. With
+        `unhurried_since`, when whoever asks began to, an inquiry may wait for a batch."""
+        asker = _Asker(on_behalf=on_behalf, prefer=prefer, until=until, unhurried_since=unhurried_since)
+        groups = groups_of(specs, source)
         results = await asyncio.gather(
             *(self._read(group, select, source, document, asker) for select, group in groups), return_exceptions=True
         )
@@ -175,15 +153,16 @@ class ModelReading:
         if not shown.text:
             return ModelRead(facts={})
         key = asked_key(_edition(), specs, shown)
-        landed = await self._landed(key, specs, shown, asker)
-        checks = FactChecks(shown, document, self._texts.numbers_in)
+        landed = await self._brought(key, specs, shown, asker) or await self._landed(key, specs, shown, asker)
         return ModelRead(
-            facts={} if landed.answer is None else checks.facts(specs, landed.answer),
+            facts={} if landed.answer is None else await self._checked(specs, landed.answer, shown, document),
             failure=landed.failure,
             provider=landed.provider,
             model=landed.model,
             cost_micros=landed.cost_micros,
             saved_micros=landed.saved_micros,
+            waiting=(key,) if landed.is_waiting else (),
+            is_in_vain=landed.outcome in IN_VAIN,
         )
 
     async def _text(self, source: Source, document: Document, select: Select | None) -> str:
@@ -191,6 +170,15 @@ class ModelReading:
         if is_small:
             return self._texts.text_of(source, document, select)
         return await asyncio.to_thread(self._texts.text_of, source, document, select)
+
+    async def _checked(
+        self, specs: Sequence[FactSpec], answer: ModelAnswer, shown: Shown, document: Document
+    ) -> dict[str, Fact]:
+        """Looking up thousands of items in a long text takes a second."""
+        facts = FactChecks(shown, document, self._texts.numbers_in).facts
+        if len(shown.text) <= IN_PLACE_BYTES_MAX:
+            return facts(specs, answer)
+        return await asyncio.to_thread(facts, specs, answer)
 
     async def _landed(self, key: bytes, specs: Sequence[FactSpec], shown: Shown, asker: _Asker) -> _Landed:
         """What comes of the inquiry, made now or under way already; in that case it is paid by whoever made it first, and no
@@ -202,7 +190,7 @@ class ModelReading:
                     key, lambda: self._answer(key, specs, shown, asker), until=asker.until
                 )
             except TooLate:
-                return _Landed(owner_id=own, outcome=CallOutcome.TIMEOUT, failure=_said(CallOutcome.TIMEOUT))
+                return _Landed(owner_id=own, outcome=CallOutcome.TIMEOUT, failure=why_unread(CallOutcome.TIMEOUT))
             if leads:
                 return landed
             if landed.outcome is CallOutcome.BUDGET_EXCEEDED and landed.owner_id != own:
@@ -210,19 +198,35 @@ class ModelReading:
             saved = 0 if landed.answer is None else landed.cost_micros + landed.saved_micros
             return replace(landed, cost_micros=0, saved_micros=saved)
 
+    async def _brought(self, key: bytes, specs: Sequence[FactSpec], shown: Shown, asker: _Asker) -> _Landed | None:
+        """What a batch brought, or that one is to be waited for; None for whoever does not wait for one."""
+        since, own = asker.unhurried_since, asker.on_behalf.owner_id
+        if self._unhurried is None or since is None:
+            return None
+        asked = WaitingInquiry(
+            key=key,
+            inquiry=inquiry_for(specs, shown, self._random_bytes),
+            facts=tuple(specs),
+            on_behalf=asker.on_behalf,
+            prefer=asker.prefer,
+            asked_at=self._now(),
+        )
+        brought = await self._unhurried.answer(asked, since=since)
+        if brought is None:
+            return _Landed(owner_id=own, outcome=CallOutcome.TIMEOUT, is_waiting=True)
+        ended, kept = brought.ended, brought.kept
+        if kept is None:
+            failure = why_unread(ended.outcome, ended.provider, ended.message)
+            return _Landed(owner_id=own, outcome=ended.outcome, provider=ended.provider, failure=failure)
+        landed = _kept(own, answer_decoder(specs)(kept.text), kept)
+        return replace(landed, cost_micros=kept.cost_micros, saved_micros=0) if brought.is_own else landed
+
     async def _answer(self, key: bytes, specs: Sequence[FactSpec], shown: Shown, asker: _Asker) -> _Landed:
         """The answer that was kept, or a new one, which is kept; what is no answer never is."""
         decode = answer_decoder(specs)
         kept = await self._answers.find(key, at=self._now())
         if kept is not None:
-            return _Landed(
-                owner_id=asker.on_behalf.owner_id,
-                outcome=CallOutcome.OK,
-                answer=decode(kept.text),
-                provider=kept.provider,
-                model=kept.model,
-                saved_micros=kept.cost_micros,
-            )
+            return _kept(asker.on_behalf.owner_id, decode(kept.text), kept)
         inquiry = inquiry_for(specs, shown, self._random_bytes)
         answered = await self._asking.ask(inquiry, decode, asker.on_behalf, prefer=asker.prefer, until=asker.until)
         if answered.value is not None:
@@ -244,7 +248,18 @@ class ModelReading:
             return None
         if not self._asking.is_possible:
             return NOBODY
-        return _said(answered.outcome, answered.provider, answered.message)
+        return why_unread(answered.outcome, answered.provider, answered.message)
+
+
+def _kept(owner_id: UUID, answer: ModelAnswer, kept: KeptAnswer) -> _Landed:
+    return _Landed(
+        owner_id=owner_id,
+        outcome=CallOutcome.OK,
+        answer=answer,
+        provider=kept.provider,
+        model=kept.model,
+        saved_micros=kept.cost_micros,
+    )
 
 
 @cache
@@ -255,7 +270,7 @@ def _edition() -> str:
     return told.hexdigest()[:16]
 
 
-def _groups(specs: Sequence[FactSpec], source: Source) -> list[tuple[Select | None, list[FactSpec]]]:
+def groups_of(specs: Sequence[FactSpec], source: Source) -> list[tuple[Select | None, list[FactSpec]]]:
     """The facts that are read in one text each, no more at once than an inquiry takes; a fact's own `select` wins over the
     source's."""
     default = source.select if isinstance(source, HttpSource) else None
@@ -280,10 +295,6 @@ def _together(reads: Sequence[ModelRead]) -> ModelRead:
         model=next((read.model for read in reads if read.model is not None), None),
         cost_micros=sum(read.cost_micros for read in reads),
         saved_micros=sum(read.saved_micros for read in reads),
+        waiting=tuple(key for read in reads for key in read.waiting),
+        is_in_vain={read.is_in_vain for read in reads if read.failure is not None} == {True},
     )
-
-
-def _said(outcome: CallOutcome, provider: str | None = None, message: str | None = None) -> str:
-    """For people: who was asked last, and how that ended."""
-    who = f"{provider} read nothing" if provider else "nobody read the facts"
-    return f"{who}: {_ENDINGS[outcome]}" + (f" ({message})" if message else "")

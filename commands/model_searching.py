@@ -9,7 +9,7 @@ import msgspec
 from commands.asking import Asking, Inquiry
 from commands.model_reading import ModelRead
 from domain.evidence import Document, FetchOutcome
-from domain.model_call import CallOutcome, OnBehalf, Task
+from domain.model_call import IN_VAIN, CallOutcome, OnBehalf, Task
 from domain.source import SearchSource
 
 TEXT_CHARS_MAX, RESULTS_MAX, RESULT_CHARS_MAX = 20_000, 20, 2_000
@@ -67,6 +67,7 @@ class ModelSearching:
             provider=answered.provider if found is not None else None,
             model=answered.model,
             cost_micros=answered.cost_micros,
+            is_in_vain=answered.outcome in IN_VAIN,
         )
         body = b"" if found is None else msgspec.json.encode(_bounded(found))
         document = Document(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from commands.backup_file import read_backup
 from commands.changedetection import entries_of_backup, lost_settings
+from commands.forecasting import Forecasting
 from commands.http.failures import details_of
 from commands.http.form import AnyRequest, Envelope, ErrorDetail, answer
 from commands.http.writing import Projected, caller_of, started
@@ -106,20 +108,21 @@ class MonitorCopiesWrites(Controller):
         request: AnyRequest,
         monitor_id: FromPath[UUID],
         monitors: NamedDependency[MonitorCommands],
+        forecasting: NamedDependency[Forecasting],
         projected: NamedDependency[Projected],
         data: JSONBody[ForkBody] = ForkBody(),  # noqa: B008  frozen
     ) -> Response[Envelope[MonitorShape]]:
         """A new monitor like this one, but for what the body says: with the same plan, and a state, history and version of
         its own. Without a `name` it gets the old one with a number. Triggers stay with the old one."""
-        caller = await caller_of(request)
+        caller, shape = await caller_of(request), partial(as_created, forecasting)
         command = MonitorCopies(monitors).fork(
             caller,
             monitor_id,
             lambda present: merged_wish(data, present),
             keeps_plan=msgspec.structs.replace(data, name=None) == ForkBody(),
-            answer=as_created,
+            answer=shape,
         )
-        return await started(request, command, as_created, projected, collection=COLLECTION)
+        return await started(request, command, shape, projected, collection=COLLECTION)
 
     @post("/import", status_code=200, summary="Import monitors", request_max_body_size=IMPORT_BYTES_MAX)
     async def import_monitors(

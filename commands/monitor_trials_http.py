@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 from litestar.exceptions import TooManyRequestsException
 from litestar.params import FromPath, JSONBody
 
+from commands.forecasting import Forecasting
 from commands.http.failures import details_of
 from commands.http.form import AnyRequest, Envelope, ErrorDetail, answer
 from commands.monitors import MonitorCommands
@@ -30,6 +31,7 @@ from domain.condition import Judgement
 from domain.errors import InvalidInput
 from domain.evaluation import Verdict
 from domain.evidence import Document
+from domain.forecast import Forecast
 from domain.monitor import State
 
 RETRY_AFTER_SECONDS = 5
@@ -79,10 +81,11 @@ class TrialShape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PreviewShape(msgspec.Struct, frozen=True, kw_only=True):
-    """The monitor a body would become, and its first evaluation."""
+    """The monitor a body would become, its first evaluation, and what it would cost, where models read for it."""
 
     name: str
     plan: PlanShape
+    forecast: Forecast | None
     evaluation: TrialShape
 
 
@@ -97,12 +100,16 @@ class MonitorTrials(Controller):
 
     @post("/preview", status_code=200, summary="Preview a monitor")
     async def preview_monitor(
-        self, request: AnyRequest, data: JSONBody[MonitorBody], previews: NamedDependency[Previewing]
+        self,
+        request: AnyRequest,
+        data: JSONBody[MonitorBody],
+        previews: NamedDependency[Previewing],
+        forecasting: NamedDependency[Forecasting],
     ) -> Envelope[PreviewShape]:
         """Compile the prompt and look once, at most 25 seconds: the plan, the facts with the words they were read from, and
         the verdict, as the first evaluation would have them. What is wrong with the body is refused as at creation; what is
         wrong with a source is an answer, with `status` `failed`. A condition on history has none yet: its verdict is
-        `not_met`, and `reason` says so. Two previews at a time."""
+        `not_met`, and `reason` says so. What models read for it is asked and paid for. Two previews at a time."""
         try:
             trial = await previews.preview(request.user.user_id, wish_of(data))
         except TooManyPreviews:
@@ -110,7 +117,8 @@ class MonitorTrials(Controller):
                 f"at most {PREVIEWS_AT_ONCE_MAX} previews at a time; wait for one to end",
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             ) from None
-        return answer(request, _preview_shape(trial))
+        forecast = forecasting.of(trial.plan, at=trial.completed_at, tried=trial.look)
+        return answer(request, _preview_shape(trial, forecast))
 
     @post("/validate", status_code=200, summary="Validate a monitor")
     async def validate_monitor(
@@ -168,7 +176,7 @@ def _mistake_in(schedule: ScheduleShape | None) -> InvalidInput | None:
     return None
 
 
-def _preview_shape(trial: Trial) -> PreviewShape:
+def _preview_shape(trial: Trial, forecast: Forecast | None) -> PreviewShape:
     look, outcome = trial.look, trial.outcome
     judged = outcome if isinstance(outcome, Judgement) else None
     failed = outcome if isinstance(outcome, Failure) else None
@@ -189,7 +197,7 @@ def _preview_shape(trial: Trial) -> PreviewShape:
         started_at=trial.started_at,
         completed_at=trial.completed_at,
     )
-    return PreviewShape(name=trial.name, plan=plan_shape(trial.plan), evaluation=evaluation)
+    return PreviewShape(name=trial.name, plan=plan_shape(trial.plan), forecast=forecast, evaluation=evaluation)
 
 
 def _condition_shape(expression: str, judged: Judgement) -> ConditionShape:

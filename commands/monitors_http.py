@@ -1,5 +1,6 @@
 """POST, PUT, PATCH and DELETE of /api/v1/monitors."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from litestar import Controller, Response, delete, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
+from commands.forecasting import Forecasting
 from commands.http.form import Accepted, AnyRequest, Envelope
 from commands.http.writing import (
     Projected,
@@ -84,12 +86,14 @@ class MonitorWrites(Controller):
         request: AnyRequest,
         data: JSONBody[MonitorBody],
         monitors: NamedDependency[MonitorCommands],
+        forecasting: NamedDependency[Forecasting],
         projected: NamedDependency[Projected],
     ) -> Response[Envelope[MonitorShape]]:
-        """Compile the prompt and watch from now on. 201 with the compiled plan; the first evaluation runs at once."""
-        caller = await caller_of(request)
-        command = monitors.create(caller, wish_of(data), answer=as_created)
-        return await started(request, command, as_created, projected)
+        """Compile the prompt and watch from now on. 201 with the compiled plan, and what it will cost at most where models
+        read for it; the first evaluation runs at once."""
+        caller, shape = await caller_of(request), partial(as_created, forecasting)
+        command = monitors.create(caller, wish_of(data), answer=shape)
+        return await started(request, command, shape, projected)
 
     @put("/{monitor_id:uuid}", summary="Replace a monitor's name and plan")
     async def replace_monitor(
@@ -237,7 +241,7 @@ def merged_wish(data: MonitorPatch, present: Monitor) -> Wish:
     )
 
 
-def as_created(written: Written[Monitor]) -> MonitorShape:
+def as_created(forecasting: Forecasting, written: Written[Monitor]) -> MonitorShape:
     """A monitor that was just started, as the answer to that shows it."""
     state, at = written.state, first_of(written, MonitorCreated).created_at
     return monitor_shape(
@@ -252,6 +256,7 @@ def as_created(written: Written[Monitor]) -> MonitorShape:
         version=written.version,
         created_at=at,
         updated_at=at,
+        forecast=forecasting.of(state.current_plan, at=at),
     )
 
 

@@ -18,6 +18,8 @@ from domain.source import HttpSource
 NAME_CHARS, EXPLANATION_CHARS_MAX, QUERY_CHARS_MAX, QUESTION_CHARS_MAX = 60, 1_000, 300, 300
 """What is longer is cut."""
 QUESTIONS_MAX = 5
+ANSWER_CHARS_MAX = 100_000
+"""Three thousand tokens are a tenth of that; a provider may not keep to them."""
 EXPRESSION_CHARS_MAX = 2_000
 """Of conditions and selectors, which mean something else when they are cut: what is longer is garbage."""
 
@@ -119,6 +121,8 @@ _decoder = msgspec.json.Decoder(PlanAnswer)
 
 def decode_plan(text: str) -> PlanAnswer:
     """The answer, with every text in bounds and in one line; raises `msgspec.DecodeError` or `Malformed`."""
+    if len(text) > ANSWER_CHARS_MAX:
+        raise Malformed(f"it has more than {ANSWER_CHARS_MAX} characters")
     answer = _decoder.decode(text)
     if len(answer.facts) > FACTS_MAX:
         raise Malformed(f"{len(answer.facts)} facts are more than a plan may have ({FACTS_MAX})")

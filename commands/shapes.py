@@ -10,6 +10,7 @@ import msgspec
 from domain.action import ActionConfig
 from domain.errors import InvalidInput
 from domain.fact import FactSpec, FactType, FactValue
+from domain.forecast import Forecast
 from domain.monitor import State
 from domain.plan import Fires, Kind, Plan
 from domain.schedule import Cron, Every, Schedule
@@ -36,7 +37,8 @@ class FailingShape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonitorShape(msgspec.Struct, frozen=True, kw_only=True):
-    """A monitor with its plan and present state; `failing` is null unless the status is failing."""
+    """A monitor with its plan and present state; `failing` is null unless the status is failing. `forecast` is there where one
+    monitor is told as it is now, and models read for it."""
 
     id: UUID
     name: str
@@ -61,6 +63,7 @@ class MonitorShape(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     created_at: datetime
     updated_at: datetime
+    forecast: Forecast | None = None
 
 
 class FactShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +157,7 @@ def monitor_shape(
     version: int,
     created_at: datetime,
     updated_at: datetime,
+    forecast: Forecast | None = None,
 ) -> MonitorShape:
     """A monitor with its plan spread out."""
     return MonitorShape(
@@ -180,6 +184,7 @@ def monitor_shape(
         version=version,
         created_at=created_at,
         updated_at=updated_at,
+        forecast=forecast,
     )
 
 

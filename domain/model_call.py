@@ -43,6 +43,8 @@ class CallOutcome(StrEnum):
 
 UNAVAILABLE = frozenset({CallOutcome.RATE_LIMITED, CallOutcome.OVERLOADED, CallOutcome.TIMEOUT})
 """What passes by itself, and speaks against the provider and not against what was asked."""
+IN_VAIN = frozenset({CallOutcome.TRUNCATED, CallOutcome.REFUSED, CallOutcome.MALFORMED})
+"""What is paid for and comes to nothing, and may do so each time the same is asked: a page can bring it about."""
 
 
 class TokenUsage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,6 +10,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
+from commands.forecasting import Forecasting
 from commands.http.form import AnyRequest, Envelope, Page, answer
 from commands.shapes import FailingShape, MonitorShape, monitor_shape
 from domain.errors import InvalidInput, NotFound
@@ -123,15 +124,19 @@ class MonitorFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonitorViews:
-    """Fulfils `Views[MonitorShape]` from the tables monitors, changes and schedule."""
+    """Fulfils `Views[MonitorShape]` from the tables monitors, changes and schedule. Without `forecasting` it tells no
+    forecasts."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, forecasting: Forecasting | None = None) -> None:
+        self._pool, self._forecasting = pool, forecasting
 
     async def find(self, owner_id: UUID, id: UUID) -> MonitorShape | None:  # noqa: A002  the port's name for it
-        """A person's monitor that was not deleted."""
+        """A person's monitor that was not deleted, with what it will cost."""
         row = await fetch_row(self._pool, _FIND, {"owner_id": owner_id, "id": id})
-        return None if row is None else _shape(row)
+        if row is None:
+            return None
+        forecast = None if self._forecasting is None else self._forecasting.of(_plan.decode(row["plan"]))
+        return msgspec.structs.replace(_shape(row), forecast=forecast)
 
     async def these(self, ids: Collection[UUID]) -> list[MonitorShape]:
         """The monitors of these ids, whoever owns them, archived ones too, in any order."""

@@ -27,7 +27,7 @@ class OpenCalls(Protocol):
     """The ledger of calls."""
 
     async def left_behind(self, *, before: datetime, limit: int) -> list[OpenCall]:
-        """Calls that began before then and are not recorded, the oldest first."""
+        """Calls that began before then and are not recorded, the oldest first; not those of batches, which take their time."""
         ...
 
     async def keep(self, call_id: UUID, owner_id: UUID, called: ModelCalled) -> ModelCalled:

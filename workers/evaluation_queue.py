@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
 import structlog
 
+from commands.giving_way import GivenWay
 from domain.crash_points import CrashPoint, reached
 from domain.evaluation import EvaluationJob, Lane
 from workers.later import NotYet, pause_after
@@ -25,7 +25,8 @@ PLACES = MappingProxyType({Lane.SCHEDULED: 50, Lane.ASKED: 10})
 """How many evaluations of each lane one process does at once. One that takes longer than `SLOW_SECONDS` gives its place to
 another, until there are twice as many: a few people's slow sources do not hold up everybody else."""
 WAITING_MAX = 500
-"""How many evaluations of a lane may wait for models beside those that have places: that costs memory alone."""
+"""How many evaluations of a lane may wait for models beside those that have places, which they gave away: that costs memory
+alone."""
 SLOW_SECONDS = 2.0
 LOOK_FOR_ROOM_SECONDS = 0.25
 CROWDED_PAUSES = 5
@@ -106,8 +107,8 @@ class _Begun:
 
 class EvaluationQueue:
     """One of any number of workers on a lane of the queue. What `is_outage` says of a failure is nothing of the job's.
-    `suspect` is held while a job is done that a worker died with, by all lanes of a process. `waiting` are those tasks of
-    evaluations that only wait for a model, which takes no place."""
+    `suspect` is held while a job is done that a worker died with, by all lanes of a process. Who gave way takes no
+    place any more."""
 
     def __init__(
         self,
@@ -120,7 +121,7 @@ class EvaluationQueue:
         monotonic: Monotonic,
         is_outage: Callable[[Exception], bool],
         suspect: asyncio.Lock | None = None,
-        waiting: AbstractSet[asyncio.Task[Any]] = frozenset(),
+        given_way: GivenWay | None = None,
     ) -> None:
         self._jobs = jobs
         self._evaluator = evaluator
@@ -130,7 +131,9 @@ class EvaluationQueue:
         self._monotonic = monotonic
         self._is_outage = is_outage
         self._suspect = suspect or asyncio.Lock()
-        self._waiting = waiting
+        self._given_way = given_way or GivenWay()
+        self._freed = asyncio.Event()
+        self._given_way.tell(self._freed.set)
         self._running: dict[asyncio.Task[None], _Begun] = {}
         self._finished: list[str] = []
         self._acknowledging: asyncio.Task[None] | None = None
@@ -167,8 +170,12 @@ class EvaluationQueue:
     def _begin(self, receipt: str, job: EvaluationJob) -> asyncio.Task[None]:
         task = asyncio.create_task(self._handle(receipt, job))
         self._running[task] = _Begun(receipt, job.owner_id, self._monotonic())
-        task.add_done_callback(self._running.pop)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._freed.set()
 
     async def _take_over(self) -> bool:
         """Begin a job that a worker left behind, when there is one. One at a time: should it be what the worker died of,
@@ -198,7 +205,7 @@ class EvaluationQueue:
 
     def _room(self) -> int:
         """How many jobs may be begun now."""
-        here = [begun for task, begun in self._running.items() if task not in self._waiting]
+        here = [begun for task, begun in self._running.items() if task not in self._given_way]
         waiting = len(self._running) - len(here)
         since = self._monotonic() - SLOW_SECONDS
         quick = sum(begun.at > since for begun in here)
@@ -207,7 +214,10 @@ class EvaluationQueue:
     async def _has_room(self) -> bool:
         """Wait until there are places for several jobs, or for one and no more get free soon."""
         if self._room() <= 0:
-            await asyncio.wait(self._running, timeout=LOOK_FOR_ROOM_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            self._freed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_FOR_ROOM_SECONDS):  # those that become slow tell nobody
+                    await self._freed.wait()
         if 0 < self._room() < min(TAKEN_TOGETHER, self._places):
             await asyncio.sleep(REFILL_SECONDS)
         return self._room() > 0
@@ -282,16 +292,3 @@ class EvaluationQueue:
             log.warning("evaluations not acknowledged", error=repr(error))
         finally:
             self._acknowledging = None
-
-
-class EvaluationLanes:
-    """The lanes of the queue side by side in one process: neither waits for places of the other."""
-
-    def __init__(self, lanes: Sequence[EvaluationQueue]) -> None:
-        self._lanes = lanes
-
-    async def run(self, stop: Stop) -> None:
-        """Work until asked to stop, then finish what is running."""
-        async with asyncio.TaskGroup() as tasks:
-            for lane in self._lanes:
-                tasks.create_task(lane.run(stop))

@@ -44,7 +44,8 @@ BEHIND_REST = timedelta(seconds=1)
 PROVIDER = "rules"
 UNREAD_REST = timedelta(minutes=10)
 """After which a monitor is looked at again that no model could read for, if its next slot is not sooner. Each counts from its
-own look, so they come back as they went, and not all at once."""
+own look, so they come back as they went, and not all at once. What was paid for in vain waits for its slot: a page could have it
+paid for every ten minutes, however seldom it is to be looked at."""
 
 
 class Briefings(Protocol):
@@ -92,9 +93,11 @@ class Evaluator:
             # Who lost a race need not bother the source again; but what was seen before a later look was recorded is older
             # than that, and would take its change back.
             of = monitor.state.current_plan, briefing.previous.evaluation_id
-            if looked is None or looked[0] != of:
-                looked = of, await self.sight.look(job, monitor.state)
             try:
+                if looked is None or looked[0] != of:
+                    if any(isinstance(source, SearchSource) for source in monitor.state.current_plan.sources):
+                        await self._wait_until_shown(job, monitor.state.current_plan, briefing)
+                    looked = of, await self.sight.look(job, monitor.state)
                 return await self._decide(job, monitor, briefing, looked[1])
             except ConcurrentAppend:
                 continue
@@ -111,8 +114,7 @@ class Evaluator:
             failing = after_failure(state, failed, evaluation_id=job.evaluation_id, failing_after=self.failing_after)
             await self._record(job, monitor, briefing, [], failed, failing)
             return
-        if plan.kind is Kind.HISTORICAL_CHANGE and not briefing.is_shown:
-            await self._wait_until_shown(job, briefing)
+        await self._wait_until_shown(job, plan, briefing)
         judgement = await self._judge(job, state, previous, looked)
         judgement = looked.explain(judgement)
         streak = streak_after(previous, judgement.verdict)
@@ -214,7 +216,7 @@ class Evaluator:
             )
         schedule = monitor.state.current_plan.schedule
         next_due_at = next_slot(schedule, due_at=job.due_at, now=self.now())
-        if look is not None and look.unread is not None:
+        if look is not None and look.may_be_read_soon:
             next_due_at = min(next_due_at, self.now() + UNREAD_REST)
         close = CloseEvaluation(
             job.monitor_id,
@@ -231,8 +233,11 @@ class Evaluator:
         await self.store.append(batch, metadata=context, companions=[close, *kept])
         self.monitors.went_on(job.monitor_id, monitor, monitor_events)
 
-    async def _wait_until_shown(self, job: EvaluationJob, briefing: Briefing) -> None:
-        """Wait until the read tables show the last evaluation."""
+    async def _wait_until_shown(self, job: EvaluationJob, plan: Plan, briefing: Briefing) -> None:
+        """Wait until the read tables show the last evaluation, where the plan compares with it: after the look, which takes
+        time as well, but before one that is paid for each time it is made."""
+        if plan.kind is not Kind.HISTORICAL_CHANGE or briefing.is_shown:
+            return
         rest, waited = CATCH_UP_REST_SECONDS, 0.0
         while waited < CATCH_UP_SECONDS_MAX:
             now = await self.briefings.brief(job)

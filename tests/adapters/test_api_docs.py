@@ -43,6 +43,7 @@ PARTS = (
         "audit_log",
         "log_verifier",
         "previews",
+        "forecasting",
         "backtests",
         "signal_sources",
         "signal_addresses",

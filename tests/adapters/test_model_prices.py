@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 from structlog.testing import capture_logs
 
-from adapters.model_prices import SEARCH_INPUT_TOKENS, SEARCHES_MAX, WORDS_AROUND_TOKENS, ModelPrices
+from adapters.model_prices import (
+    SEARCH_INPUT_TOKENS,
+    SEARCHES_MAX,
+    WORDS_AROUND_TOKENS,
+    ModelPrices,
+    _at_prices,
+    _known,
+    _rounded,
+)
 from domain.model_call import TokenUsage
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -19,6 +27,7 @@ PRICES = ModelPrices()
 MODELS = [
     ("claude", "claude-sonnet-4-5"),  # dearer above 200,000 tokens
     ("claude", "claude-haiku-4-5"),
+    ("claude", "claude-haiku-5-5"),  # dearer above 100,000
     ("openai", "gpt-5-mini"),
     ("openai", "gpt-5.4"),
     ("openai", "gpt-4.1-nano"),  # without a price of searches
@@ -44,6 +53,13 @@ usages = st.builds(
     counts,
     st.integers(0, 20),
 )
+
+
+@given(models, usages)
+def test_what_is_found_fast_is_what_the_table_says(model: tuple[str, str], usage: TokenUsage) -> None:
+    known = _known(*model, AT)
+    if known is not None:
+        assert cost(model, usage) == _rounded(_at_prices(known, usage))
 
 
 def cost(model: tuple[str, str], usage: TokenUsage) -> int:
@@ -214,3 +230,11 @@ assert threading.active_count() == 1, threading.enumerate()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("tokens", [99_999, 100_000, 100_001])
+def test_what_is_found_fast_ends_where_dearer_prices_begin(tokens: int) -> None:
+    model, usage = ("claude", "claude-haiku-5-5"), TokenUsage(input_tokens=tokens, output_tokens=10)
+    known = _known(*model, AT)
+    assert known is not None
+    assert cost(model, usage) == _rounded(_at_prices(known, usage))

@@ -56,7 +56,7 @@ PARTS = [
     *("identity", "monitors", "actions", "triggers", "projected", "health", "statuses"),
     *("monitor_views", "evaluation_views", "fact_views", "action_views", "trigger_views"),
     *("notification_views", "user_views", "live_monitors"),
-    *("previews", "monitor_exports", "backtests", "explanations"),
+    *("previews", "forecasting", "monitor_exports", "backtests", "explanations"),
     *("past_monitors", "audit_log", "log_verifier"),
     *("signal_sources", "signal_addresses", "signal_receiver", "signal_source_views"),
 ]

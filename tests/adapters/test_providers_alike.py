@@ -185,6 +185,7 @@ async def test_an_account_without_money_is_told_by_its_words_where_its_type_does
         ({"Retry-After": "Fri, 02 Jan 2026 00:02:00", "Date": "Fri, 02 Jan 2026 00:00:00 GMT"}, None),
         ({"Retry-After": "inf"}, None),
         ({"Retry-After": "soon"}, None),
+        ({"Retry-After": f"Fri, 02 Jan {'9' * 30} 00:02:00 GMT", "Date": "Fri, 02 Jan 2026 00:00:00 GMT"}, None),
         ({}, None),
     ],
 )
@@ -430,6 +431,7 @@ async def test_a_search_gives_the_answer_and_what_it_rests_on(kind: Kind) -> Non
     assert "output_config" not in body
     assert "text" not in body
     assert len(body["tools"]) == 1
+    assert (body["tools"][0]["max_uses"] if kind == "claude" else body["max_tool_calls"]) == 5, "money is set aside for"
 
 
 async def test_an_answer_from_memory_is_no_search(kind: Kind) -> None:

@@ -56,6 +56,7 @@ async def test_a_new_monitor_is_answered_with_its_whole_plan(ada: Person) -> Non
         "fires": "on_entry",
         "provider": None,
         "batch": False,
+        "forecast": None,
         "last_evaluated_at": None,
         "version": 1,
     }

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from cli.kept_sessions import KeptSessions
 from cli.main import app
-from cli.monitor_lines import evaluation_lines, listed_lines, plan_lines
+from cli.monitor_lines import evaluation_lines, forecast_lines, listed_lines, plan_lines
 from cli.watching import Wanted, read_fact
 from domain.errors import InvalidInput
 from tests.cli.vigil_process import RunningVigil, data_folder, prefixed, vigil, working_in
@@ -302,6 +302,26 @@ def test_who_reads_a_plan_and_what_it_searches_for_is_shown() -> None:
     assert lines[1:4] == ["facts mentions: number, read by a model", "sources search our village", "signal 7"]
     assert "provider claude" in lines
     assert not any("provider" in line for line in plan_lines({**plan, "provider": None}))
+
+
+def test_what_models_will_cost_is_told_in_one_line() -> None:
+    day: dict[str, Any] = {"calls_a_day_max": 288.0, "cost_micros_a_day_max": 345_600, "cost_micros_a_call": 1200}
+    told = "cost at most 0.3456 USD a day: 288 calls of 0.0012 USD, if all is new at each look"
+    assert [" ".join(line.split()) for line in forecast_lines(day)] == [told]
+    [weekly] = forecast_lines({**day, "calls_a_day_max": 1 / 7})
+    assert ": 0.14 calls of" in weekly
+    [signals] = forecast_lines({**day, "calls_a_day_max": None, "cost_micros_a_day_max": None})
+    assert signals.endswith("0.0012 USD a call, at each signal")
+    assert forecast_lines(None) == []
+
+
+def test_what_an_evaluation_cost_and_saved_is_told_where_there_is_any() -> None:
+    nothing: dict[str, Any] = {"id": "1", "status": "failed", "evidence": [], "condition": None}
+    failed = {**nothing, "error": {"code": "SOURCE_GONE", "message": "gone"}}
+    assert evaluation_lines(failed) == ["failed: SOURCE_GONE: gone"]
+    assert evaluation_lines({**failed, "cost_micros": 0, "saved_micros": 0}) == ["failed: SOURCE_GONE: gone"]
+    assert evaluation_lines({**failed, "cost_micros": 1200})[-1] == "  cost 0.0012 USD"
+    assert evaluation_lines({**failed, "cost_micros": 0, "saved_micros": 10_000})[-1] == "  saved 0.01 USD"
 
 
 def test_a_provider_and_a_batch_are_asked_for_only_where_they_are_said() -> None:

@@ -10,7 +10,8 @@ from uuid_utils.compat import uuid7
 
 from adapters.evidence_text import EvidenceText
 from commands.asking import Asking, PlannedCall, Provider, Reply
-from commands.model_reading import KeptAnswer, ModelReading
+from commands.kept_answers import KeptAnswer
+from commands.model_reading import ModelReading
 from domain.evidence import Document, FetchOutcome
 from domain.fact import FactSpec, FactType, ReadBy
 from domain.model_call import CallOutcome, ModelCalled, OnBehalf
@@ -70,7 +71,7 @@ class Books:
 
 @dataclass
 class AnswersInMemory:
-    """Fulfils `commands.model_reading.KeptAnswers` and `workers.retention.KeptAnswers`."""
+    """Fulfils `commands.kept_answers.KeptAnswers` and `workers.retention.KeptAnswers`."""
 
     kept: dict[bytes, tuple[KeptAnswer, datetime]] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 from commands.asking import (
     ANSWER_SECONDS_MAX,
     ATTEMPT_SECONDS_MIN,
+    FAIR_SECONDS_MIN,
     GARBAGE_ROUNDS_MAX,
     ROUNDS_MAX,
     Answered,
@@ -75,9 +76,11 @@ class Scripted:
 
 @dataclass
 class Books:
-    """Ledger, breakers and observers of a test."""
+    """Ledger, breakers and observers of a test. The ledger takes `admit_seconds`, and then may be away."""
 
     budget: int | None = None
+    admit_seconds: float = 0
+    is_away: bool = False
     resting: frozenset[str] = frozenset()
     open: set[UUID] = field(default_factory=set)
     recorded: list[ModelCalled] = field(default_factory=list)
@@ -85,6 +88,9 @@ class Books:
     seen: list[ModelCalled] = field(default_factory=list)
 
     async def admit(self, call: PlannedCall) -> str | None:
+        await asyncio.sleep(self.admit_seconds)
+        if self.is_away:
+            raise ConnectionError
         if self.budget is not None and len(self.recorded) >= self.budget:
             return "your budget of today is spent"
         self.open.add(call.id)
@@ -239,6 +245,31 @@ def test_a_call_that_nobody_waits_for_any_more_is_recorded_all_the_same() -> Non
     assert not books.open
     assert [called.outcome for called in books.recorded] == [CallOutcome.TIMEOUT]
     assert books.noted == [("claude", CallOutcome.TIMEOUT)]
+
+
+def test_a_place_for_a_probe_is_free_again_when_the_ledger_is_away() -> None:
+    books, provider = Books(is_away=True), Scripted("claude", [reply()])
+    with pytest.raises(ConnectionError):
+        ask(books, provider)
+    assert (books.noted, provider.asked) == ([("claude", CallOutcome.BUDGET_EXCEEDED)], 0)
+
+
+@pytest.mark.parametrize(
+    ("until", "noted"),
+    [(FAIR_SECONDS_MIN - 0.5, CallOutcome.BUDGET_EXCEEDED), (FAIR_SECONDS_MIN, CallOutcome.TIMEOUT)],
+)
+def test_who_had_little_time_to_answer_has_not_failed(until: float, noted: CallOutcome) -> None:
+    books = Books()
+    answered, _ = ask(books, Scripted("claude", [1000.0]), until=until)
+    assert (answered.outcome, books.recorded[0].outcome) == (CallOutcome.TIMEOUT, CallOutcome.TIMEOUT)
+    assert books.noted[0] == ("claude", noted), "a slow page shuts no provider out"
+
+
+def test_a_call_that_waits_for_the_ledger_ends_in_time_all_the_same() -> None:
+    answered, seconds = ask(Books(admit_seconds=2), Scripted("claude", [1000.0]), Scripted("openai", [reply()]))
+    assert (answered.provider, seconds) == ("openai", 2 + (ANSWER_SECONDS_MAX - 2) / 2 + 2)
+    answered, seconds = ask(Books(admit_seconds=2), Scripted("claude", [1000.0]))
+    assert (answered.outcome, seconds) == (CallOutcome.TIMEOUT, ANSWER_SECONDS_MAX)
 
 
 def test_with_too_little_time_left_nobody_is_asked() -> None:

@@ -26,6 +26,7 @@ from adapters.source_rules import SourceRules
 from commands.asking import Asking, Inquiry, Malformed, PlannedCall, Reply
 from commands.classifying import PLAN_SECONDS_MAX, ClassifierChain, ModelClassifier
 from commands.plan_answer import (
+    ANSWER_CHARS_MAX,
     EXPLANATION_CHARS_MAX,
     NAME_CHARS,
     PLAN_SCHEMA,
@@ -540,6 +541,7 @@ def test_whatever_a_model_answers_becomes_a_plan_that_holds_or_a_refusal(answer:
         json.dumps(plan(condition="a" * 2_001)),
         json.dumps(plan(facts=[selected("price", "css", "a" * 2_001)])),
         json.dumps(plan(facts=[fact(f"f{n}") for n in range(FACTS_MAX + 1)])),
+        json.dumps(plan(questions=["Which?"])) + " " * ANSWER_CHARS_MAX,
     ],
 )
 def test_what_is_not_of_the_form_is_not_decoded(text: str) -> None:

@@ -183,6 +183,7 @@ async def test_a_failure_is_told_in_words_and_never_kept(outcome: CallOutcome, m
     assert result.failure.startswith("nobody read the facts: " if is_spent else "claude read nothing: ")
     assert answers.kept == {}
     assert result.cost_micros == CALL_MICROS * len(books.recorded)
+    assert result.is_in_vain == (outcome in {CallOutcome.TRUNCATED, CallOutcome.REFUSED, CallOutcome.MALFORMED})
 
 
 async def test_where_no_provider_is_set_up_that_is_told() -> None:
@@ -318,20 +319,27 @@ async def test_work_that_was_left_by_all_takes_its_failure_with_it() -> None:
 class Watching:
     """Texts of evidence that remember in which thread they were found."""
 
+    text: str = "In stock, 49 EUR"
     threads: list[bool] = field(default_factory=list)
+    checked: list[bool] = field(default_factory=list)
     edition: str = "watching"
 
     def text_of(self, source: Source, document: Document, select: Select | None) -> str:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            self.threads.append(True)
-        else:
-            self.threads.append(False)
-        return "In stock, 49 EUR"
+        self.threads.append(_is_apart())
+        return self.text
 
     def numbers_in(self, text: str) -> Sequence[float]:
+        self.checked.append(_is_apart())
         return [49.0]
+
+
+def _is_apart() -> bool:
+    """Whether this thread is another one than that of the loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize(
@@ -349,6 +357,15 @@ async def test_what_takes_long_holds_up_nobody_else(size: int, select: Select | 
     watching = ModelReading(own._asking, texts, AnswersInMemory(), now=own._now)
     await read(watching, [msgspec.structs.replace(IN_STOCK, select=select)], document("x" * size))
     assert texts.threads == [apart]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_looking_up_an_answer_in_a_long_text_holds_up_nobody_else(*, apart: bool) -> None:
+    texts = Watching("49 EUR" + " more" * (IN_PLACE_BYTES_MAX if apart else 1))
+    own = reading(Obedient())
+    watching = ModelReading(own._asking, texts, AnswersInMemory(), now=own._now)
+    result = await read(watching, [PRICE], document("49"))
+    assert (result.facts["price"].value, set(texts.checked)) == (49.0, {apart})
 
 
 def test_the_edition_tells_what_is_asked_and_shown_and_not_who_is_asked() -> None:

@@ -52,6 +52,7 @@ async def test_a_monitor_is_read_with_its_plan_and_its_version_as_etag(world: Wo
         "reset_condition": None,
         "provider": None,
         "batch": False,
+        "forecast": None,
         "fires": "on_entry",
         "explanation": "Fires when the price falls under 50 EUR.",
         "last_evaluated_at": None,

@@ -28,6 +28,10 @@ _TABLES = (
     "signal_source",
     "model_call_open",
     "model_spending",
+    "model_answer",
+    "waiting_inquiry",
+    "model_batch",
+    "waiting_look",
     "users",
 )
 _LOG_BEGINS = """

@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from adapters.postgres_pool import is_outage
 from adapters.redis_jobs import GROUP, RedisJobs
+from commands.giving_way import GivenWay
 from domain.evaluation import EvaluationJob, Lane
 from tests.workers.test_evaluation_queue import idle
 from tests.workers.test_fair_claims import requests, slots
@@ -20,16 +21,20 @@ from workers.scheduler import Scheduler
 
 
 class Sources:
-    """Answer at once, but for those of people in `dripping`."""
+    """Answer at once, but for those of people in `dripping`, and of those in `asking`, who wait for a model."""
 
     def __init__(self) -> None:
         self.dripping: set[UUID] = set()
+        self.asking: set[UUID] = set()
+        self.given_way = GivenWay()
         self.begun = Counter[UUID]()
         self.dried = asyncio.Event()
 
     async def evaluate(self, job: EvaluationJob) -> None:
         self.begun[job.owner_id] += 1
-        if job.owner_id in self.dripping:
+        if job.owner_id in self.asking:
+            self.given_way.give_way(0)
+        if job.owner_id in self.dripping | self.asking:
             await self.dried.wait()
 
 
@@ -49,6 +54,7 @@ class Office:
             now=world.clock,
             monotonic=self.ticks,
             is_outage=is_outage,
+            given_way=self.sources.given_way,
         )
 
     async def work(self, seconds: float = 0) -> None:
@@ -95,6 +101,27 @@ async def office(
     yield made
     made.sources.dried.set()
     await idle(made.queue)
+
+
+async def test_who_waits_for_a_model_takes_no_place(office: Office) -> None:
+    asking = [uuid7() for _ in range(3 * PLACES[office.lane])]
+    office.sources.asking = set(asking)
+    for person in asking:
+        await office.due(person, 1)
+    await office.work()
+    assert office.sources.begun.total() == len(asking)
+
+
+async def test_no_more_wait_for_models_than_a_process_has_memory_for(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.evaluation_queue.WAITING_MAX", PLACES[office.lane])
+    asking = [uuid7() for _ in range(4 * PLACES[office.lane])]
+    office.sources.asking = set(asking)
+    for person in asking:
+        await office.due(person, 1)
+    await office.work()
+    assert office.sources.begun.total() == 2 * PLACES[office.lane]
 
 
 async def test_who_has_many_slow_sources_does_not_hold_up_who_comes_later(office: Office) -> None:

@@ -27,6 +27,7 @@ from commands.judging import Judge
 from commands.looking import Looker
 from commands.monitors import EVALUATION, MONITOR
 from commands.streams import load
+from commands.waiting_looks import WaitingLooks
 from domain.action import ActionCreated, EmailAction
 from domain.evaluation import (
     EvaluationCompleted,
@@ -423,6 +424,7 @@ class World:
         *,
         reading: FactReading | None = None,
         models: FactAsking | None = None,
+        waiting: WaitingLooks | None = None,
         retries_max: int = 0,
     ) -> Evaluator:
         """A real evaluator on this world's clock, which takes the first answer of a source for its last."""
@@ -436,6 +438,7 @@ class World:
                     reader=AnswerReader(reading or FactReader(), models),
                     kept=PostgresHistory(self.pool),
                     signals=self.signals,
+                    waiting=waiting,
                 ),
                 now=self.clock,
                 is_outage=is_outage,

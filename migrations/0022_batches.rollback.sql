@@ -1,0 +1,1 @@
+drop table waiting_look, model_batch_call, model_batch, waiting_inquiry;

@@ -70,9 +70,7 @@ def _not_sent(error: Exception) -> Reply:
         reason = "no connection to the provider, or one that broke off"
         return Reply(outcome=CallOutcome.OVERLOADED, message=f"{reason} ({error.__cause__})")
     log.error("a request could not be made for a provider", error=type(error).__name__)
-    return Reply(
-        outcome=CallOutcome.BAD_REQUEST, message=f"{UNSENT} ({type(error).__name__})"
-    )
+    return Reply(outcome=CallOutcome.BAD_REQUEST, message=f"{UNSENT} ({type(error).__name__})")
 
 
 def failure(status: int, headers: Mapping[str, str], body: Fields) -> Reply:

@@ -1,5 +1,6 @@
 """When models are asked again that did not read: soon, but never so that a page or a lag has the same paid for again and again."""
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -85,3 +86,23 @@ async def test_nothing_is_searched_for_as_long_as_it_could_not_be_judged(
     await world.project()
     await evaluator.evaluate(await world.slot(owner, monitor))
     assert searching.searches == 2
+
+
+async def test_who_waits_with_all_documents_of_a_look_gives_way_only_if_they_fit(
+    world: World, fetcher: AiohttpFetcher, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[bool] = []
+
+    class Waited(Models):
+        async def read(self, *_: object, **__: object) -> ModelRead:
+            found.append(asyncio.current_task() in evaluator.sight.looker.reader.given_way)  # type: ignore[operator]  # there is one
+            return await super().read()
+
+    evaluator = world.evaluator(fetcher, models=Waited(ModelRead(facts={}, failure="claude read nothing")))
+    page.content = {"price": 1, "more": "x" * 1_000}
+    monkeypatch.setattr("commands.giving_way.HELD_BYTES_MAX", 1_500)
+    owner = await world.person()
+    for urls in ([page.url], [page.url, f"{page.url}?again"]):
+        monitor = await world.monitor(owner, plan(*urls, facts=(READ_BY_MODEL,)))
+        await asyncio.create_task(evaluator.evaluate(await world.slot(owner, monitor)))
+    assert found == [True, False, False]

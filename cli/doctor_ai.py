@@ -17,7 +17,10 @@ from domain.budget import dollars, micros_of
 from read_api.status import ProviderStatus, Statuses, StatusShape
 
 CHECK = "AI providers"
-ASK_THEM = "run `vigil ai check`: it asks each of them and names what would cure it"
+ASK_THEM = (
+    "run `vigil ai check`: it asks each of them and names what would cure it; one that is well again is asked when its rest is over,"
+    " or after a restart"
+)
 
 
 async def examine_ai(database_url: str, redis_url: str | None, settings: Settings) -> list[Finding]:

@@ -5,14 +5,16 @@ condition, so that no page can find out what would fire, and no model can do mor
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from commands.asking import Inquiry
 from commands.untrusted_text import words
-from domain.fact import FactSpec, FactType
+from domain.fact import FactSpec, FactType, Select
 from domain.model_call import Task
+from domain.source import HttpSource, Source
 
 EVIDENCE_CHARS_MAX = 60_000
 """About 15,000 tokens of English."""
@@ -136,3 +138,17 @@ def _closed(members: Mapping[str, Any]) -> dict[str, Any]:
         "required": list(members),
         "additionalProperties": False,
     }
+
+
+def groups_of(specs: Sequence[FactSpec], source: Source) -> list[tuple[Select | None, list[FactSpec]]]:
+    """The facts that are read in one text each, no more at once than an inquiry takes; a fact's own `select` wins over the
+    source's."""
+    default = source.select if isinstance(source, HttpSource) else None
+    texts: dict[Select | None, list[FactSpec]] = {}
+    for spec in specs:
+        texts.setdefault(spec.select or default, []).append(spec)
+    return [
+        (select, [spec for _, spec in part])
+        for select, wanted in texts.items()
+        for _, part in groupby(enumerate(wanted), key=lambda one: one[0] // FACTS_MAX)
+    ]

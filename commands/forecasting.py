@@ -7,9 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from commands.fact_inquiry import Shown, inquiry_for
+from commands.fact_inquiry import Shown, groups_of, inquiry_for
 from commands.look import Look
-from commands.model_reading import groups_of
 from domain.fact import FactSpec, FactType, ReadBy
 from domain.forecast import Forecast, LookPrice, forecast
 from domain.model_call import TokenUsage

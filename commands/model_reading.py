@@ -3,12 +3,11 @@ asked; what it answers is checked against the text before anything is made of it
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
-from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -17,15 +16,15 @@ import msgspec
 
 from commands.asking import Answered, Asking
 from commands.fact_answers import FactChecks, ModelAnswer, answer_decoder
-from commands.fact_inquiry import FACTS_MAX, Shown, asked_key, inquiry_for, shown_of
+from commands.fact_inquiry import Shown, asked_key, groups_of, inquiry_for, shown_of
 from commands.kept_answers import KeptAnswer, KeptAnswers
 from commands.single_flight import SingleFlight, TooLate
 from commands.unhurried import Unhurried, WaitingInquiry
-from commands.unread import why_unread
+from commands.unread import unproved, why_unproved, why_unread
 from domain.evidence import Document
 from domain.fact import Fact, FactSpec, Select
 from domain.model_call import IN_VAIN, CallOutcome, OnBehalf
-from domain.source import HttpSource, Source
+from domain.source import Source
 
 IN_PLACE_BYTES_MAX = 8 * 1024
 """Finding the text of more than that, or the main text of any page, must not hold up whatever else this process does."""
@@ -50,6 +49,9 @@ class EvidenceTexts(Protocol):
     def numbers_in(self, text: str) -> Sequence[float]:
         """The numbers that stand in a text of at most some hundred characters, as people write them."""
         ...
+
+
+_Check = Callable[[ModelAnswer], Awaitable[dict[str, Fact]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,16 +155,22 @@ class ModelReading:
         if not shown.text:
             return ModelRead(facts={})
         key = asked_key(_edition(), specs, shown)
-        landed = await self._brought(key, specs, shown, asker) or await self._landed(key, specs, shown, asker)
+
+        async def check(answer: ModelAnswer) -> dict[str, Fact]:
+            return await self._checked(specs, answer, shown, document)
+
+        landed = await self._brought(key, specs, shown, asker) or await self._landed(key, specs, shown, asker, check)
+        facts = {} if landed.answer is None else await check(landed.answer)
+        missing = unproved(facts)
         return ModelRead(
-            facts={} if landed.answer is None else await self._checked(specs, landed.answer, shown, document),
-            failure=landed.failure,
+            facts=facts,
+            failure=why_unproved(missing, landed.provider) if missing else landed.failure,
             provider=landed.provider,
             model=landed.model,
             cost_micros=landed.cost_micros,
             saved_micros=landed.saved_micros,
             waiting=(key,) if landed.is_waiting else (),
-            is_in_vain=landed.outcome in IN_VAIN,
+            is_in_vain=bool(missing) or landed.outcome in IN_VAIN,
         )
 
     async def _text(self, source: Source, document: Document, select: Select | None) -> str:
@@ -180,14 +188,16 @@ class ModelReading:
             return facts(specs, answer)
         return await asyncio.to_thread(facts, specs, answer)
 
-    async def _landed(self, key: bytes, specs: Sequence[FactSpec], shown: Shown, asker: _Asker) -> _Landed:
+    async def _landed(
+        self, key: bytes, specs: Sequence[FactSpec], shown: Shown, asker: _Asker, check: _Check
+    ) -> _Landed:
         """What comes of the inquiry, made now or under way already; in that case it is paid by whoever made it first, and no
         longer waited for than this one may. That the money of one person is spent keeps no other one from asking."""
         own = asker.on_behalf.owner_id
         while True:
             try:
                 landed, leads = await self._under_way.join(
-                    key, lambda: self._answer(key, specs, shown, asker), until=asker.until
+                    key, lambda: self._answer(key, specs, shown, asker, check), until=asker.until
                 )
             except TooLate:
                 return _Landed(owner_id=own, outcome=CallOutcome.TIMEOUT, failure=why_unread(CallOutcome.TIMEOUT))
@@ -221,15 +231,17 @@ class ModelReading:
         landed = _kept(own, answer_decoder(specs)(kept.text), kept)
         return replace(landed, cost_micros=kept.cost_micros, saved_micros=0) if brought.is_own else landed
 
-    async def _answer(self, key: bytes, specs: Sequence[FactSpec], shown: Shown, asker: _Asker) -> _Landed:
-        """The answer that was kept, or a new one, which is kept; what is no answer never is."""
+    async def _answer(
+        self, key: bytes, specs: Sequence[FactSpec], shown: Shown, asker: _Asker, check: _Check
+    ) -> _Landed:
+        """The answer that was kept, or a new one, which is kept; what is no answer, or quotes what is not there, never is."""
         decode = answer_decoder(specs)
         kept = await self._answers.find(key, at=self._now())
         if kept is not None:
             return _kept(asker.on_behalf.owner_id, decode(kept.text), kept)
         inquiry = inquiry_for(specs, shown, self._random_bytes)
         answered = await self._asking.ask(inquiry, decode, asker.on_behalf, prefer=asker.prefer, until=asker.until)
-        if answered.value is not None:
+        if answered.value is not None and not unproved(await check(answered.value)):
             text = msgspec.json.encode(answered.value).decode()
             told = KeptAnswer(text, answered.provider or "", answered.model or "", answered.cost_micros)
             await self._answers.keep(key, told, at=self._now())
@@ -268,20 +280,6 @@ def _edition() -> str:
     for module in READING:
         told.update(Path(__file__).with_name(f"{module}.py").read_bytes())
     return told.hexdigest()[:16]
-
-
-def groups_of(specs: Sequence[FactSpec], source: Source) -> list[tuple[Select | None, list[FactSpec]]]:
-    """The facts that are read in one text each, no more at once than an inquiry takes; a fact's own `select` wins over the
-    source's."""
-    default = source.select if isinstance(source, HttpSource) else None
-    texts: dict[Select | None, list[FactSpec]] = {}
-    for spec in specs:
-        texts.setdefault(spec.select or default, []).append(spec)
-    return [
-        (select, [spec for _, spec in part])
-        for select, wanted in texts.items()
-        for _, part in groupby(enumerate(wanted), key=lambda one: one[0] // FACTS_MAX)
-    ]
 
 
 def _together(reads: Sequence[ModelRead]) -> ModelRead:

@@ -1,5 +1,8 @@
 """Why a model did not read, in words for people."""
 
+from collections.abc import Mapping, Sequence
+
+from domain.fact import Fact
 from domain.model_call import CallOutcome
 
 _ENDINGS = {
@@ -19,3 +22,13 @@ def why_unread(outcome: CallOutcome, provider: str | None = None, message: str |
     """For people: who was asked last, and how that ended."""
     who = f"{provider} read nothing" if provider else "nobody read the facts"
     return f"{who}: {_ENDINGS[outcome]}" + (f" ({message})" if message else "")
+
+
+def unproved(facts: Mapping[str, Fact]) -> list[str]:
+    """The facts whose quotes do not stand in the evidence, or do not say what was read."""
+    return [name for name, fact in facts.items() if fact.confidence == 0]
+
+
+def why_unproved(names: Sequence[str], provider: str | None) -> str:
+    """For people: that these facts were read and not believed."""
+    return f"what {provider or 'a model'} quotes for {', '.join(names)} does not stand in the evidence, or says something else"

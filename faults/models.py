@@ -51,11 +51,13 @@ from tests.model_server import (
 from tests.reading_model import reads
 from workers.lifecycle import Stop
 
+AWAY: tuple[Answer, ...] = (BUSY_FOR_AN_HOUR, failing(500), failing(503), failing(529), CUT)
+"""What a provider does that is not there; hanging and dripping, which take half a minute each, are tested elsewhere."""
 BROKEN: tuple[Answer, ...] = (
-    BUSY_FOR_AN_HOUR, failing(500), failing(503), failing(529), CUT, HTML, REFUSAL, TRUNCATED, WRONG_TYPE,
+    *AWAY, HTML, REFUSAL, TRUNCATED, WRONG_TYPE,
     Answer(text='{"price":'), Answer(text='{"price": {"quote": 1, "value": "x", "confidence": 2}}'),
 )  # fmt: skip
-"""What a provider does that is not well; hanging and dripping, which take half a minute each, are tested elsewhere."""
+"""What a provider does that is not well. Where answers were garbage, nobody asks for more of it before the next slot."""
 LIMIT, HIGH = 200.0, 300
 ROUND_SECONDS_MAX = 300.0
 RECOVERY_SECONDS_MAX = 120.0
@@ -98,10 +100,11 @@ class Providers:
 
     random: random.Random
     is_well: list[bool] = field(default_factory=lambda: [True, True])
+    faults: Sequence[Answer] = BROKEN
 
     def answer_of(self, place: int, asked: Asked) -> Answer:
         """What a provider does with a request."""
-        return reads(asked) if self.is_well[place] else self.random.choice(BROKEN)
+        return reads(asked) if self.is_well[place] else self.random.choice(self.faults)
 
 
 @dataclass
@@ -197,7 +200,7 @@ async def primary_down(world: World, *, rounds: int) -> None:
 async def both_down(world: World) -> None:
     """Row 26: nobody reads; nothing changes, nothing is called failing, all are due again within ten minutes, and when the
     providers are well, everything is found that was missed."""
-    world.providers.is_well = [False, True]
+    world.providers.is_well, world.providers.faults = [False, True], AWAY
     world.change_pages()
     world.expect_states()
     await world.look()

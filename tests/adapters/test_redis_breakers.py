@@ -479,8 +479,9 @@ async def test_inquiries_go_past_a_provider_that_rests(pool: Pool, one: RedisBre
 
 
 async def test_an_inquiry_from_before_it_opened_is_not_taken_for_the_probe(
-    pool: Pool, one: RedisBreakers, clock: Clock
+    pool: Pool, one: RedisBreakers, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("commands.asking.FAIR_SECONDS_MIN", 1.0)
     async with (
         model_server([HANG, failing(401), HANG]) as server,
         asking(pool, one, claude(server)) as alone,

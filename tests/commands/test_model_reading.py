@@ -69,6 +69,21 @@ class Failing:
         return Reply(outcome=self.outcome, usage=TokenUsage(input_tokens=1))
 
 
+RIGHT_PRICE = '{"price": {"quote": "49 EUR", "value": 49, "confidence": 0.9}}'
+
+
+@dataclass
+class Erring:
+    """A model that says one thing after the other."""
+
+    texts: list[str]
+    name: str = "claude"
+    model: str = "m-1"
+
+    async def call(self, inquiry: Inquiry, *, seconds: float) -> Reply:
+        return Reply(outcome=CallOutcome.OK, text=self.texts.pop(0), usage=TokenUsage(input_tokens=1))
+
+
 async def read(
     reading: ModelReading,
     specs: Sequence[FactSpec] = WANTED,
@@ -184,6 +199,18 @@ async def test_a_failure_is_told_in_words_and_never_kept(outcome: CallOutcome, m
     assert answers.kept == {}
     assert result.cost_micros == CALL_MICROS * len(books.recorded)
     assert result.is_in_vain == (outcome in {CallOutcome.TRUNCATED, CallOutcome.REFUSED, CallOutcome.MALFORMED})
+
+
+async def test_what_quotes_words_that_are_not_there_is_told_and_never_kept() -> None:
+    model = Erring(['{"price": {"quote": "48 EUR", "value": 48, "confidence": 0.9}}', RIGHT_PRICE])
+    read_once = reading(model)
+    first = await read(read_once, (PRICE,))
+    assert first.facts["price"].confidence == 0
+    assert first.failure == "what claude quotes for price does not stand in the evidence, or says something else"
+    assert (first.is_in_vain, first.cost_micros) == (True, CALL_MICROS)
+    second = await read(read_once, (PRICE,))
+    assert (second.failure, second.facts["price"].value, second.cost_micros) == (None, 49.0, CALL_MICROS)
+    assert (await read(read_once, (PRICE,))).cost_micros == 0
 
 
 async def test_where_no_provider_is_set_up_that_is_told() -> None:

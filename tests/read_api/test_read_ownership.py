@@ -134,6 +134,7 @@ async def test_every_read_is_documented_with_its_refusals(app: Litestar) -> None
 
 async def test_reads_and_writes_share_their_paths(pool: Pool) -> None:
     names = [
+        "forecasting",
         "past_monitors",
         "monitor_views",
         "evaluation_views",

@@ -25,8 +25,7 @@ PLACES = MappingProxyType({Lane.SCHEDULED: 50, Lane.ASKED: 10})
 """How many evaluations of each lane one process does at once. One that takes longer than `SLOW_SECONDS` gives its place to
 another, until there are twice as many: a few people's slow sources do not hold up everybody else."""
 WAITING_MAX = 500
-"""How many evaluations of a lane may wait for models beside those that have places, which they gave away: that costs memory
-alone."""
+"""How many evaluations of a lane that gave their places away may wait for models: that costs memory alone."""
 SLOW_SECONDS = 2.0
 LOOK_FOR_ROOM_SECONDS = 0.25
 CROWDED_PAUSES = 5
@@ -101,6 +100,7 @@ class _Begun:
     """A job that is being done, since `at` of the monotonic clock."""
 
     receipt: str
+    evaluation_id: UUID
     owner_id: UUID
     at: float
 
@@ -135,6 +135,7 @@ class EvaluationQueue:
         self._freed = asyncio.Event()
         self._given_way.tell(self._freed.set)
         self._running: dict[asyncio.Task[None], _Begun] = {}
+        self._at_work: set[UUID] = set()
         self._finished: list[str] = []
         self._acknowledging: asyncio.Task[None] | None = None
         self._renew_at = 0.0
@@ -164,17 +165,21 @@ class EvaluationQueue:
             return 0.0
         block_ms = BLOCK_SOON_MS if self._may_be_left else BLOCK_MS
         for receipt, job in await self._jobs.take(room, block_ms=block_ms):
-            self._begin(receipt, job)
+            if job.evaluation_id in self._at_work:  # handed out once more, because it took long to reach somebody
+                self._finish(receipt)
+            else:
+                self._begin(receipt, job)
         return 0.0
 
     def _begin(self, receipt: str, job: EvaluationJob) -> asyncio.Task[None]:
         task = asyncio.create_task(self._handle(receipt, job))
-        self._running[task] = _Begun(receipt, job.owner_id, self._monotonic())
+        self._running[task] = _Begun(receipt, job.evaluation_id, job.owner_id, self._monotonic())
+        self._at_work.add(job.evaluation_id)
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        self._at_work.discard(self._running.pop(task).evaluation_id)
         self._freed.set()
 
     async def _take_over(self) -> bool:
@@ -231,6 +236,9 @@ class EvaluationQueue:
                 await self._jobs.outlived(receipt)
             return
         reached(CrashPoint.EVALUATOR_AFTER_APPEND)
+        self._finish(receipt)
+
+    def _finish(self, receipt: str) -> None:
         self._finished.append(receipt)
         if self._acknowledging is None:
             self._acknowledging = asyncio.create_task(self._acknowledge())

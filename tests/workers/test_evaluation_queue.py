@@ -219,6 +219,27 @@ async def test_a_slow_job_of_a_living_worker_is_not_taken_over(
     await idle(queue)
 
 
+async def test_a_job_that_is_handed_out_once_more_while_it_is_done_is_done_once(
+    queue: EvaluationQueue, jobs: RedisJobs, bench: Bench, client: redis.Redis
+) -> None:
+    bench.hold = asyncio.Event()
+    job = EvaluationJob(evaluation_id=uuid7(), monitor_id=uuid7(), owner_id=uuid7(), due_at=AT)
+    await jobs.enqueue([job])
+    await queue.step()
+    await until(lambda: bench.begun == [job.evaluation_id])
+    await jobs.enqueue([job])
+    await queue.step()
+    await until(lambda: queue._acknowledging is None)
+    assert (await pending(client), await left(client)) == (1, 1), "the first entry stays until it is done"
+    bench.hold.set()
+    await idle(queue)
+    assert bench.begun == bench.done == [job.evaluation_id]
+    await jobs.enqueue([job])
+    await queue.step()
+    await idle(queue)
+    assert len(bench.done) == 2, "what comes later is judged by what is recorded"
+
+
 async def test_a_worker_with_its_hands_full_waits_for_one_to_end_and_renews_meanwhile(
     jobs: RedisJobs, bench: Bench, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

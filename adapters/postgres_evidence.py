@@ -8,7 +8,7 @@ import msgspec
 import zstandard
 from psycopg.types.json import Jsonb
 
-from adapters.postgres_pool import Connection, Pool
+from adapters.postgres_pool import AFTER_PIPELINE, Connection, Pool
 from commands.event_store import KeepEvidence
 from domain.evidence import Content, Document, LetGo
 
@@ -49,6 +49,7 @@ async def keep_evidence(connection: Connection, kept: Sequence[KeepEvidence]) ->
     """Keep contents and what is remembered of their sources, inside the transaction of their evaluations."""
     async with connection.cursor() as cursor:
         await cursor.executemany(_KEEP_EVIDENCE, [_remembered(keep) for keep in kept])
+    await connection.execute(AFTER_PIPELINE)
 
 
 def _remembered(keep: KeepEvidence) -> Mapping[str, Any]:

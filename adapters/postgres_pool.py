@@ -24,6 +24,10 @@ SESSION_SETTINGS = (
     f" -c statement_timeout=60s -c lock_timeout={LOCK_SECONDS_MAX}s"
 )
 
+AFTER_PIPELINE = "select"
+"""After a pipeline (`executemany` is one) PostgreSQL does not count how long a transaction idles until the next statement ends:
+without one, whoever is stopped there would hold back the sequencer for as long as it is stopped."""
+
 CONNECT_SECONDS_MAX = 5
 UNACKNOWLEDGED_MS_MAX = 15_000
 """How long what we sent may stay unacknowledged by the other machine (TCP_USER_TIMEOUT, RFC 5482), which also ends the wait

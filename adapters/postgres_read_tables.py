@@ -15,7 +15,7 @@ from adapters.postgres_checkpoints import (
     park,
 )
 from adapters.postgres_kept_tables import ERASURE, erase_in_kept_tables
-from adapters.postgres_pool import Connection, Pool
+from adapters.postgres_pool import AFTER_PIPELINE, Connection, Pool
 from domain.crash_points import CrashPoint, reached
 from domain.event_codec import UnknownEvent, upcast_entry
 from domain.log_entry import LogEntry
@@ -92,6 +92,7 @@ class PostgresReadTables:
                     async with connection.pipeline():  # one round trip for all statements
                         await connection.execute(_BY_KEYS)
                         await self.write(connection, applied)
+                    await connection.execute(AFTER_PIPELINE)
                     await self.erase_beside(connection, applied)
                     reached(CrashPoint.PROJECTOR_BEFORE_COMMIT)
                     return new

@@ -1,5 +1,6 @@
 """Contents of sources in a real PostgreSQL: one copy for each hash, let go by policy, read again when they are missing."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from adapters.postgres_companions import write_companions
 from adapters.postgres_evidence import PostgresEvidence
 from adapters.postgres_history import PostgresHistory
 from adapters.postgres_leases import PostgresLeases
-from adapters.postgres_pool import Pool
+from adapters.postgres_pool import Pool, open_pool
 from commands.answer_reading import AnswerReader
 from commands.event_store import KeepEvidence, KeepSchedule
 from commands.looking import Looker, Postponed
@@ -361,3 +362,16 @@ async def test_the_workers_role_may_keep_evidence(application_pool: Pool) -> Non
         await write_companions(connection, [KeepEvidence(MONITOR, URL, page())])
         with pytest.raises(psycopg.errors.CheckViolation):
             await connection.execute("update evidence set body = null")
+
+
+async def test_who_stands_still_while_evidence_is_kept_holds_nobody_up_for_ever(pool: Pool, database: str) -> None:
+    """As a process that was stopped, or whose machine froze: PostgreSQL ends its transaction."""
+    gone = "select not exists (select from pg_stat_activity where pid = %s)"
+    async with open_pool(database, size_max=1, settings="-c idle_in_transaction_session_timeout=200ms") as theirs:
+        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+            async with theirs.connection() as connection, connection.transaction():
+                await write_companions(connection, [KeepEvidence(MONITOR, URL, page())])
+                async with asyncio.timeout(20), pool.connection() as other:
+                    while (await (await other.execute(gone, (connection.info.backend_pid,))).fetchone()) != (True,):
+                        await asyncio.sleep(0.02)
+                await connection.execute("select")

@@ -27,6 +27,7 @@ from benchmarks.machine import Machine, describe
 from benchmarks.report import report
 from benchmarks.servers import Servers, durable_servers
 from benchmarks.site import HOSTS, free_port, serve
+from bootstrap.collector import spare_what_stays
 from bootstrap.now_and_new import utc_now
 from bootstrap.parts import Endpoints, Parts, open_parts
 from bootstrap.roles import running
@@ -88,6 +89,7 @@ async def _be_roles(servers: Servers, names: Sequence[str], given: Mapping[str, 
         open_the_parts(servers, **given) as parts,
         running({name: ROLES[name](parts) for name in names}, Stop()),
     ):
+        spare_what_stays()
         await asyncio.Event().wait()
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from adapters.data_dir import DataDirLock
+from bootstrap.collector import spare_what_stays
 from bootstrap.running import Running, StoppedEarly, everything_up
 from bootstrap.settings import PREFIX, Settings, read_settings
 from bootstrap.signals import asked_by_signals, wait_until_asked
@@ -64,6 +65,7 @@ async def _up(settings: Settings, *, demo: bool) -> None:
     with asked_by_signals(stop):
         try:
             async with everything_up(settings, stop=stop, told=Steps(console).done) as running:
+                spare_what_stays()
                 show_ready(console, running)
                 if demo:
                     await Demo(running, settings.data_dir, console).run()

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from adapters import yoyo_migrations
+from bootstrap.collector import spare_what_stays
 from bootstrap.running import ROLES, known_endpoints, roles_up
 from bootstrap.settings import Settings
 from bootstrap.signals import asked_by_signals, wait_until_asked
@@ -34,6 +35,7 @@ async def _run_roles(settings: Settings, names: Sequence[str], *, api: bool) -> 
         fail("the database lacks migrations; run `vigil migrate up`")
     with asked_by_signals(stop):
         async with roles_up(settings, names, api=api, stop=stop) as running:
+            spare_what_stays()
             if api:
                 show_ready(console, running)
             else:

@@ -12,7 +12,7 @@ from yarl import URL
 from adapters.network_guard import NetworkGuard
 from adapters.redis_pacing import Pacing
 from adapters.request_headers import HARMLESS
-from commands.looking import Postponed
+from commands.postponed import Postponed
 
 WAITED_SECONDS_MAX = 1.0
 """A request that may go within this time waits where it is; any other gives its place to somebody else."""

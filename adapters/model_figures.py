@@ -28,19 +28,25 @@ class ModelFigures:
         self._tokens = Counter("vigil_model_tokens", "Tokens by kind.", (*_OF, "kind"), registry=own)
         self._cost = Counter("vigil_model_cost_micros", "Millionths of a US dollar spent.", _OF, registry=own)
         self._seconds = Histogram(
-            "vigil_model_call_seconds", "How long calls took.", _OF, buckets=SECONDS_BUCKETS, registry=own
+            "vigil_model_call_seconds",
+            "How long calls took that were made alone.",
+            _OF,
+            buckets=SECONDS_BUCKETS,
+            registry=own,
         )
         self._failovers = Counter(
             "vigil_model_failovers", "Inquiries that came here after another one failed.", _OF, registry=own
         )
         self._breakers = Gauge("vigil_model_breaker", "0 closed, 1 half open, 2 open.", _OF, registry=own)
 
-    def count(self, model: str, called: ModelCalled, *, is_failover: bool) -> None:
-        """A call that was made of `model` as the settings call it: what a provider says it used may be any name."""
+    def count(self, model: str, called: ModelCalled, *, is_failover: bool = False, in_batch: bool = False) -> None:
+        """A call that was made of `model` as the settings call it: what a provider says it used may be any name. How long a
+        batch takes says nothing of how long calls do."""
         of = (called.provider, model)
         self._calls.labels(*of, called.task, called.outcome).inc()
         self._cost.labels(*of).inc(called.cost_micros)
-        self._seconds.labels(*of).observe(called.duration_ms / 1000)
+        if not in_batch:
+            self._seconds.labels(*of).observe(called.duration_ms / 1000)
         kinds = {
             "input": called.usage.input_tokens,
             "output": called.usage.output_tokens,

@@ -6,8 +6,10 @@ Names and values of spans after the semantic conventions for generative AI (open
 anywhere.
 """
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import structlog
 from opentelemetry import trace
@@ -15,6 +17,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 
 from adapters.model_figures import ModelFigures
 from commands.asking import Inquiry, PlannedCall
+from domain.budget import OpenCall
 from domain.model_call import CallOutcome, ModelCalled
 
 log = structlog.get_logger()
@@ -46,7 +49,7 @@ _last: ContextVar[tuple[Inquiry, str] | None] = ContextVar("last", default=None)
 
 
 class ModelTracing:
-    """Fulfils the port of the inquiries. `provider` is whose spans these are, by default the one that is set for the
+    """Fulfils `commands.asking.Tracing` and `workers.batch_accounts.BatchTracing`. `provider` is whose spans these are, by default the one that is set for the
     process."""
 
     def __init__(self, figures: ModelFigures | None = None, provider: TracerProvider | None = None) -> None:
@@ -59,11 +62,21 @@ class ModelTracing:
         is_failover = before is not None and before[0] is call.inquiry and before[1] != call.provider
         _last.set((call.inquiry, call.provider))
         self.figures.count(call.model, called, is_failover=is_failover)
-        self._trace(call, called)
+        self._tell(call.id, call.model, call.inquiry, called, {})
+
+    def called_in_batch(self, call: OpenCall, inquiry: Inquiry | None, called: ModelCalled) -> None:
+        """As the port says. The conventions have no name for calls of batches."""
+        self.figures.count(call.model, called, in_batch=True)
+        self._tell(call.id, call.model, inquiry, called, {"batch": True})
+
+    def _tell(
+        self, call_id: UUID, model: str, inquiry: Inquiry | None, called: ModelCalled, how: Mapping[str, bool]
+    ) -> None:
+        self._trace(call_id, model, inquiry, called, how)
         line = log.debug if called.outcome is CallOutcome.OK else log.info
         line(
             "a model was called",
-            call_id=str(call.id),
+            call_id=str(call_id),
             task=called.task,
             provider=called.provider,
             model=called.model,
@@ -72,24 +85,28 @@ class ModelTracing:
             input_tokens=called.usage.input_tokens,
             output_tokens=called.usage.output_tokens,
             cost_micros=called.cost_micros,
+            **how,
             **_for_whom(called),
         )
 
-    def _trace(self, call: PlannedCall, called: ModelCalled) -> None:
+    def _trace(
+        self, call_id: UUID, model: str, inquiry: Inquiry | None, called: ModelCalled, how: Mapping[str, bool]
+    ) -> None:
         began = called.started_at
+        most = {} if inquiry is None else {GEN_AI_REQUEST_MAX_TOKENS: inquiry.output_tokens_max}
         span = self._tracer.start_span(
-            f"{OPERATION} {call.model}",
+            f"{OPERATION} {model}",
             kind=SpanKind.CLIENT,
             start_time=_nanoseconds(began),
             attributes={
                 GEN_AI_OPERATION_NAME: OPERATION,
-                GEN_AI_PROVIDER_NAME: PROVIDER_NAMES.get(call.provider, call.provider),
-                GEN_AI_REQUEST_MODEL: call.model,
-                GEN_AI_REQUEST_MAX_TOKENS: call.inquiry.output_tokens_max,
+                GEN_AI_PROVIDER_NAME: PROVIDER_NAMES.get(called.provider, called.provider),
+                GEN_AI_REQUEST_MODEL: model,
+                **most,
                 GEN_AI_OUTPUT_TYPE: "json",
-                VIGIL_CALL_ID: str(call.id),
+                VIGIL_CALL_ID: str(call_id),
                 VIGIL_TASK: called.task.value,
-                **{f"vigil.{name}": value for name, value in _for_whom(called).items()},
+                **{f"vigil.{name}": value for name, value in (*how.items(), *_for_whom(called).items())},
             },
         )
         if span.is_recording():

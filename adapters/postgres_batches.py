@@ -16,11 +16,14 @@ from commands.unhurried import Ended
 from domain.budget import OpenCall
 from domain.model_call import CallOutcome, OnBehalf
 
-# Somebody in a hurry may have asked the same meanwhile: then this evaluation has cost nothing.
+# Somebody in a hurry may have asked the same meanwhile: then this evaluation has cost nothing. What came before it was asked
+# for is no answer to it: it was not proved.
 _ANSWERED = """
 update waiting_inquiry w
 set outcome = %(ok)s, ended_at = %(at)s, inquiry = null, facts = null, evaluation_id = null
-where call_id is null and outcome is null and exists (select from model_answer a where a.key = w.key)
+where call_id is null and outcome is null and exists (
+    select from model_answer a where a.key = w.key and a.made_at >= w.asked_at
+)
 """
 _CHOOSE = """
 select key, asked_at, candidates
@@ -50,7 +53,7 @@ insert into model_batch_call (call_id, batch_id) select call_id, %(id)s from tak
 """
 _UNDER_WAY = "select id, provider, model, made_at, sent_at, provider_id from model_batch order by made_at, id"
 _CALLS = """
-select b.call_id, m.provider, w.key, w.inquiry, w.facts, w.owner_id, w.monitor_id, w.evaluation_id
+select b.call_id, m.provider, w.key, w.inquiry, w.facts, w.owner_id, w.monitor_id, w.evaluation_id, w.asked_at
 from model_batch_call b join model_batch m on m.id = b.batch_id
 left join waiting_inquiry w on w.call_id = b.call_id and w.outcome is null
 where b.batch_id = %s order by b.call_id
@@ -207,12 +210,14 @@ def _asked(
     owner_id: UUID | None,
     monitor_id: UUID | None,
     evaluation_id: UUID | None,
+    asked_at: datetime | None,
 ) -> Asked | None:
-    if key is None or inquiry is None or facts is None or owner_id is None:
+    if key is None or inquiry is None or facts is None or owner_id is None or asked_at is None:
         return None
     return Asked(
         key=key,
         inquiry=inquiry_of(inquiry),
         facts=facts_of(facts),
         on_behalf=OnBehalf(owner_id=owner_id, monitor_id=monitor_id, evaluation_id=evaluation_id),
+        asked_at=asked_at,
     )

@@ -13,14 +13,21 @@ with used as (
     update model_answer set used_at = %(at)s
     where key = any (%(keys)s) and used_at < %(at)s::timestamptz - interval '1 day'
 )
-select key, answer as text, provider, model, cost_micros from model_answer where key = any (%(keys)s)
+select key, answer as text, provider, model, cost_micros, made_at as came_at from model_answer where key = any (%(keys)s)
 """
 # In one order for everybody: two that keep the same would wait for each other.
 _KEEP = """
+with kept (key, answer, provider, model, cost_micros, came_at, asked_at) as (
+    select * from unnest(
+        %s::bytea[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::timestamptz[], %s::timestamptz[]
+    )
+)
 insert into model_answer (key, answer, provider, model, cost_micros, made_at, used_at)
-select * from unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::timestamptz[], %s::timestamptz[])
-order by 1
-on conflict (key) do nothing
+select distinct on (key) key, answer, provider, model, cost_micros, came_at, came_at from kept order by key, came_at
+on conflict (key) do update
+set answer = excluded.answer, provider = excluded.provider, model = excluded.model, cost_micros = excluded.cost_micros,
+    made_at = excluded.made_at, used_at = excluded.used_at
+where model_answer.made_at < (select min(asked_at) from kept where kept.key = excluded.key)
 """
 _FORGET = """
 delete from model_answer where key in (
@@ -41,9 +48,9 @@ class PostgresModelAnswers:
         """As the port says."""
         return await self._found.ask((key, at))
 
-    async def keep(self, key: bytes, answer: KeptAnswer, *, at: datetime) -> None:
+    async def keep(self, key: bytes, answer: KeptAnswer, *, asked_at: datetime) -> None:
         """As the port says."""
-        await self._kept.ask((key, answer, at))
+        await self._kept.ask((key, answer, asked_at))
 
     async def _find_all(self, asked: Sequence[tuple[bytes, datetime]]) -> list[KeptAnswer | None]:
         async with self._pool.connection() as connection:
@@ -54,7 +61,8 @@ class PostgresModelAnswers:
 
     async def _keep_all(self, kept: Sequence[tuple[bytes, KeptAnswer, datetime]]) -> list[None]:
         rows = [
-            (key, answer.text, answer.provider, answer.model, answer.cost_micros, at, at) for key, answer, at in kept
+            (key, answer.text, answer.provider, answer.model, answer.cost_micros, answer.came_at, asked_at)
+            for key, answer, asked_at in kept
         ]
         async with self._pool.connection() as connection:
             await connection.execute(_KEEP, tuple(map(list, zip(*rows, strict=True))))

@@ -35,6 +35,7 @@ group by c.consumer order by c.consumer
 _TABLES = "select schema, version, fingerprint from projection_tables where projection = %s"
 
 
+# A look that waits for a batch was begun in time: what is late is that nobody goes on with it.
 _ENGINE = """
 select (select count(*) from (select from schedule where active and ready_at <= now() limit 10000) r),
        coalesce(extract(epoch from now() - (
@@ -43,7 +44,11 @@ select (select count(*) from (select from schedule where active and ready_at <= 
        (select count(*) from schedule where enqueued_at is not null),
        (select count(*) from evaluation_request),
        greatest(coalesce(extract(epoch from now() - least(
-           (select min(due_at) from schedule where active and enqueued_at is not null),
+           (select min(case when l.monitor_id is null then s.due_at else s.enqueued_at end)
+            from schedule s
+            left join waiting_look l
+              on l.monitor_id = s.monitor_id and l.previous_id is not distinct from s.last_evaluation_id
+            where s.active and s.enqueued_at is not null),
            (select min(requested_at) from evaluation_request where enqueued_at > '-infinity')
        )), 0), 0)::float,
        (select count(*) from dead_job)
@@ -55,8 +60,8 @@ select worker, extract(epoch from clock_timestamp() - max(beat_at))::float from 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How evaluations stand: slots that are ready and not handed out (up to 10,000) and how long the first has waited, slots
-    that are handed out, evaluations asked for and not done, how late the oldest is that is handed out (slot or asked for),
-    those that were given up; and how long ago any worker of a kind last said that it is at work, in seconds."""
+    that are handed out, evaluations asked for and not done, how late the oldest is that is handed out (slot or asked for;
+    one that waits for a batch only since it was handed out), those that were given up; and how long ago any worker of a kind last said that it is at work, in seconds."""
 
     ready: int
     slip_seconds: float

@@ -34,12 +34,15 @@ where w.ended_at < %(since)s or (w.outcome = %(no_money)s and w.owner_id <> excl
 _ENDED = "select outcome, provider, message from waiting_inquiry where key = %(key)s and outcome is not null"
 _IS_PAID_FOR = "select exists (select from waiting_inquiry where key = %s and evaluation_id = %s)"
 
+# What was asked anew after its answer came is waited for by others.
 _BEGUN = """
 select begun_at, spent_micros, waits, case when waits then null else documents end
 from waiting_look l
 cross join lateral (
     select l.begun_at >= %(since)s and exists (
-        select from waiting_inquiry w where w.key = any (l.keys) and w.outcome is null
+        select from waiting_inquiry w where w.key = any (l.keys) and w.outcome is null and not exists (
+            select from model_answer a where a.key = w.key and a.made_at between l.begun_at and w.asked_at
+        )
     ) as waits
 ) w
 where monitor_id = %(monitor_id)s and evaluation_id = %(evaluation_id)s

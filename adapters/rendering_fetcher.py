@@ -11,7 +11,7 @@ import msgspec
 from adapters.challenge_pages import asks_for_a_human
 from adapters.page_parts import PageParts, PartFetcher
 from adapters.playwright_browser import INSTALL, CannotShow
-from commands.looking import Postponed
+from commands.postponed import Postponed
 from domain.evidence import Document, FetchOutcome, Validators
 from domain.source import HttpSource, WebSource
 

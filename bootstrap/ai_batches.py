@@ -5,6 +5,7 @@ from functools import cached_property
 
 from adapters.claude_batches import ClaudeBatches
 from adapters.model_prices import ModelPrices
+from adapters.model_tracing import ModelTracing
 from adapters.openai_batches import OpenAIBatches
 from adapters.postgres_batches import PostgresBatches
 from adapters.postgres_leases import PostgresLeases
@@ -26,8 +27,8 @@ SetUp = ClaudeBatches | OpenAIBatches
 class AiBatches:
     """What is asked in no hurry, and how. Where nobody takes batches, everybody is in a hurry."""
 
-    def __init__(self, settings: AiSettings, pool: Pool) -> None:
-        self._settings, self._pool = settings, pool
+    def __init__(self, settings: AiSettings, pool: Pool, tracing: ModelTracing) -> None:
+        self._settings, self._pool, self._tracing = settings, pool, tracing
         self.answers = PostgresModelAnswers(pool)
 
     @property
@@ -59,7 +60,14 @@ class AiBatches:
         prices = ModelPrices(self._settings.ai_prices, batch=True)
         batches = PostgresBatches(self._pool, new_id=new_id)
         ledger = PostgresModelLedger(self._pool, store, prices, budgets, now=utc_now)
-        accounts = BatchAccounts(inquiries=batches, records=ledger, prices=prices, answers=self.answers, now=utc_now)
+        accounts = BatchAccounts(
+            inquiries=batches,
+            records=ledger,
+            prices=prices,
+            answers=self.answers,
+            tracing=self._tracing,
+            now=utc_now,
+        )
         return Batcher(
             providers=self.providers,
             batches=batches,

@@ -19,9 +19,7 @@ from domain.monitor import (
     ConditionMetAgain,
     MonitorCreated,
     MonitorDeleted,
-    MonitorFailing,
     MonitorPaused,
-    MonitorRecovered,
     MonitorRenamed,
     MonitorRestored,
     MonitorResumed,
@@ -29,6 +27,7 @@ from domain.monitor import (
     State,
     StateChanged,
 )
+from domain.monitor_health import MonitorFailing, MonitorRecovered
 
 VALUE_CHARS_MAX, TEXT_CHARS_MAX, NAME_CHARS_MAX = 40, 160, 28
 WORD_CHARS = 11

@@ -84,12 +84,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a call of a batch asks, and for whom."""
+    """What a call of a batch asks, since when, and for whom."""
 
     key: bytes
     inquiry: Inquiry
     facts: tuple[FactSpec, ...]
     on_behalf: OnBehalf
+    asked_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

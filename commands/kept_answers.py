@@ -7,12 +7,13 @@ import msgspec
 
 
 class KeptAnswer(msgspec.Struct, frozen=True):
-    """An answer (JSON) of a model, and what it cost (millionths of a US dollar)."""
+    """An answer (JSON) of a model, what it cost (millionths of a US dollar), and when it came."""
 
     text: str
     provider: str
     model: str
     cost_micros: int
+    came_at: datetime
 
 
 class KeptAnswers(Protocol):
@@ -20,12 +21,15 @@ class KeptAnswers(Protocol):
 
     They belong to no person. Whoever finds one has asked exactly the same of exactly the same text, and would have been told
     the same: the answer was made of nothing else. That somebody asked it before is all that can be learnt.
+
+    A batch brings answers that nobody has held against the text yet. Those that are not proved are for who asked before they
+    came; everybody else asks anew.
     """
 
     async def find(self, key: bytes, *, at: datetime) -> KeptAnswer | None:
         """The answer; it counts as used then, to about a day."""
         ...
 
-    async def keep(self, key: bytes, answer: KeptAnswer, *, at: datetime) -> None:
-        """Keep an answer, unless there is one."""
+    async def keep(self, key: bytes, answer: KeptAnswer, *, asked_at: datetime) -> None:
+        """Keep an answer to what was asked then, unless another one came since."""
         ...

@@ -14,6 +14,21 @@ from domain.source import Source
 
 
 @dataclass(frozen=True, slots=True)
+class Reader:
+    """Who read facts: a provider and its model, or a word for who else did."""
+
+    provider: str
+    model: str | None = None
+
+
+RULES = Reader("rules")
+NOBODY = Reader("nobody")
+"""A model was to read, and none did or was asked."""
+UNKNOWN = Reader("unknown")
+"""A model read before it was remembered which."""
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """What one look at the sources gave: an answer of each, and the facts that stand in them. `readings` are what was read
     from each answer that has contents and was read whole, in the order of the answers; `asked` is what models were asked for,
@@ -37,9 +52,17 @@ class Look:
         return any(read.failure is not None and not read.is_in_vain for read in self.asked)
 
     @property
-    def reader(self) -> ModelRead | None:
-        """The last model that read."""
-        return next((read for read in reversed(self.asked) if read.provider is not None), None)
+    def reader(self) -> Reader:
+        """Who read last of the models that were asked; else the last one that read what was not read again."""
+        for read in reversed(self.asked):
+            if read.provider is not None:
+                return Reader(read.provider, read.model)
+        for reading in reversed(self.readings):
+            if reading is not None and reading.provider is not None:
+                return Reader(reading.provider, reading.model)
+        if any(reading is not None and reading.cost_micros for reading in self.readings):
+            return UNKNOWN
+        return RULES if self.unread is None else NOBODY
 
     @property
     def cost_micros(self) -> int:

@@ -12,22 +12,15 @@ import msgspec
 from commands.answer_reading import AnswerReader, LookFor
 from commands.look import Look
 from commands.model_reading import ModelRead
+from commands.postponed import Postponed
 from commands.recall import Recall, asked_of, reading_of
-from commands.unhurried import WAITED_MAX
-from commands.waiting_looks import LOOK_AGAIN, WaitingLook, WaitingLooks, seen_of, worth_keeping
+from commands.waiting import IN_A_HURRY, Wait, Waiting
+from commands.waiting_looks import WaitingLooks
 from domain.evidence import Document, FetchOutcome, Memory, Reading, Validators
 from domain.fact import Fact, FactSpec
 from domain.model_call import OnBehalf
 from domain.plan import Plan
 from domain.source import SearchSource, SignalSource, Source, WebSource
-
-
-class Postponed(Exception):
-    """A source is not to be read before `until`: it said so, or others of the same host come first. That is no failure."""
-
-    def __init__(self, until: datetime) -> None:
-        self.until = until
-        super().__init__(until)
 
 
 class Fetcher(Protocol):
@@ -118,28 +111,26 @@ class Looker:
         on somebody's behalf, and until then (time of the running loop, in seconds). Raises `Postponed` when one of the sources
         is not to be read now, or a model has not answered that may take hours."""
         recall = Recall(monitor_id, await self.kept.memory(monitor_id), plan.schedule, now=started_at, fresh=fresh)
-        earlier = None if fresh or not plan.batch else await self._earlier(on_behalf, started_at)
-        since = None if earlier is None else earlier.begun_at
-        asking = LookFor(on_behalf=on_behalf, prefer=plan.provider, until=until, unhurried_since=since)
-        seen = {} if earlier is None else earlier.documents
-        answers = (self._seen_or_asked(source, seen, recall, asking, signal_id=signal_id) for source in plan.sources)
+        waiting = Waiting(self.waiting)
+        wait = await waiting.begin(on_behalf, now=started_at) if plan.batch and not fresh else IN_A_HURRY
+        asking = LookFor(on_behalf=on_behalf, prefer=plan.provider, until=until, unhurried_since=wait.since)
+        answers = (self._answer(source, wait, recall, asking, signal_id=signal_id) for source in plan.sources)
         documents = _all_read(await asyncio.gather(*answers, return_exceptions=True))
-        asking = replace(asking, held_bytes=sum(len(document.body) for document in documents))
         spent_micros = sum(asked.cost_micros for asked in asking.asked)
-        if earlier is not None and earlier.spent_micros:
-            asking.asked.append(ModelRead(facts={}, cost_micros=earlier.spent_micros))
+        held_bytes = sum(len(document.body) for document in documents)
+        asking = replace(asking, asked=[*asking.asked, *wait.asked], held_bytes=held_bytes)
         facts: dict[str, Fact] = {}
         read: list[_Read] = []
-        for source, document in zip(plan.sources, documents, strict=True):
+        for place, source in enumerate(plan.sources):
             wanted = [fact for fact in plan.facts if fact.name not in facts]
-            read.append(await self._read(wanted, source, document, recall, asking))
+            read.append(await self._read(wanted, source, documents[place], recall, asking))
             facts |= {fact.name: fact for fact in read[-1].facts}
-            if earlier is not None and asking.waiting:
-                now_seen = [one.document for one in read] + documents[len(read) :]
-                await self._wait(earlier, plan.sources, now_seen, asking, spent_micros=spent_micros)
-                raise Postponed(started_at + LOOK_AGAIN)
+            documents[place] = read[-1].document
+            if asking.waiting:
+                answered = list(zip(plan.sources, documents, strict=True))
+                await waiting.postpone(wait, asking, answered, spent_micros=spent_micros, now=started_at)
         return Look(
-            answers=tuple(zip(plan.sources, (one.document for one in read), strict=True)),
+            answers=tuple(zip(plan.sources, documents, strict=True)),
             facts=facts,
             started_at=started_at,
             readings=tuple(one.reading for one in read),
@@ -147,46 +138,11 @@ class Looker:
             remembered_micros=sum(one.remembered_micros for one in read),
         )
 
-    async def _earlier(self, on_behalf: OnBehalf | None, now: datetime) -> WaitingLook | None:
-        """The look of this evaluation that waits, or a new one; None where nobody waits. Raises `Postponed` while an answer is
-        missing."""
-        if self.waiting is None or on_behalf is None or on_behalf.monitor_id is None or on_behalf.evaluation_id is None:
-            return None
-        begun = await self.waiting.begun(on_behalf, since=now - WAITED_MAX)
-        if begun is not None and begun.is_waiting:
-            raise Postponed(now + LOOK_AGAIN)
-        return begun or WaitingLook(begun_at=now)
-
-    async def _wait(
-        self,
-        earlier: WaitingLook,
-        sources: Sequence[Source],
-        seen: Sequence[Document],
-        asking: LookFor,
-        *,
-        spent_micros: int,
-    ) -> None:
-        """Keep what was seen until the answers are there."""
-        if self.waiting is not None and asking.on_behalf is not None:
-            look = WaitingLook(
-                begun_at=earlier.begun_at,
-                documents=worth_keeping(list(zip(sources, seen, strict=True))),
-                spent_micros=earlier.spent_micros + spent_micros,
-            )
-            await self.waiting.keep(asking.on_behalf, look, asking.waiting)
-
-    async def _seen_or_asked(
-        self,
-        source: Source,
-        seen: Mapping[str, Document],
-        recall: Recall,
-        asking: LookFor,
-        *,
-        signal_id: UUID | None,
+    async def _answer(
+        self, source: Source, wait: Wait, recall: Recall, asking: LookFor, *, signal_id: UUID | None
     ) -> Document:
-        """What a source answered before this evaluation began to wait, else what it answers now."""
-        document = seen.get(seen_of(source)) if seen else None
-        return document or await self._ask(source, recall, asking, signal_id=signal_id)
+        """What a source answered before this look began to wait, else what it answers now."""
+        return wait.seen(source) or await self._ask(source, recall, asking, signal_id=signal_id)
 
     async def _read(
         self, wanted: Sequence[FactSpec], source: Source, document: Document, recall: Recall, asking: LookFor
@@ -216,6 +172,8 @@ class Looker:
             asked=asked_of(source) if isinstance(source, WebSource) else "",
             url=document.url,
             cost_micros=0 if read is None else read.cost_micros + read.saved_micros,
+            provider=None if read is None else read.provider,
+            model=None if read is None else read.model,
         )
         if remembered is not None and document.outcome is FetchOutcome.NOT_MODIFIED and isinstance(source, WebSource):
             await self.kept.was_read(recall.monitor_id, source.url, remembered, reading)

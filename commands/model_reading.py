@@ -3,7 +3,7 @@ asked; what it answers is checked against the text before anything is made of it
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -14,9 +14,10 @@ from uuid import UUID
 
 import msgspec
 
+from commands.asked_text import AskedText
 from commands.asking import Answered, Asking
-from commands.fact_answers import FactChecks, ModelAnswer, answer_decoder
-from commands.fact_inquiry import Shown, asked_key, groups_of, inquiry_for, shown_of
+from commands.fact_answers import ModelAnswer
+from commands.fact_inquiry import asked_key, groups_of, shown_of
 from commands.kept_answers import KeptAnswer, KeptAnswers
 from commands.single_flight import SingleFlight, TooLate
 from commands.unhurried import Unhurried, WaitingInquiry
@@ -51,15 +52,12 @@ class EvidenceTexts(Protocol):
         ...
 
 
-_Check = Callable[[ModelAnswer], Awaitable[dict[str, Fact]]]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRead:
     """What a model read: `facts` by name, those left out that are not there. `failure` says in words why some or all could not be
-    read at all. `cost_micros` was spent now, `saved_micros` is what answers had cost that were there already. `waiting` are the
-    keys of inquiries whose answers will come later, which is no failure. With `is_in_vain` a failure was paid for, and would be
-    paid for again."""
+    read at all; `provider` and `model` are who did read. `cost_micros` was spent now, `saved_micros` is what answers had cost
+    that were there already. `waiting` are the keys of inquiries whose answers will come later, which is no failure. With
+    `is_in_vain` a failure was paid for, and would be paid for again."""
 
     facts: dict[str, Fact]
     failure: str | None = None
@@ -155,18 +153,15 @@ class ModelReading:
         if not shown.text:
             return ModelRead(facts={})
         key = asked_key(_edition(), specs, shown)
-
-        async def check(answer: ModelAnswer) -> dict[str, Fact]:
-            return await self._checked(specs, answer, shown, document)
-
-        landed = await self._brought(key, specs, shown, asker) or await self._landed(key, specs, shown, asker, check)
-        facts = {} if landed.answer is None else await check(landed.answer)
+        text = AskedText(key=key, specs=specs, shown=shown, document=document, numbers_in=self._texts.numbers_in)
+        landed = await self._brought(text, asker) or await self._landed(text, asker)
+        facts = {} if landed.answer is None else await text.facts(landed.answer)
         missing = unproved(facts)
         return ModelRead(
             facts=facts,
             failure=why_unproved(missing, landed.provider) if missing else landed.failure,
-            provider=landed.provider,
-            model=landed.model,
+            provider=None if landed.answer is None else landed.provider,
+            model=None if landed.answer is None else landed.model,
             cost_micros=landed.cost_micros,
             saved_micros=landed.saved_micros,
             waiting=(key,) if landed.is_waiting else (),
@@ -179,25 +174,14 @@ class ModelReading:
             return self._texts.text_of(source, document, select)
         return await asyncio.to_thread(self._texts.text_of, source, document, select)
 
-    async def _checked(
-        self, specs: Sequence[FactSpec], answer: ModelAnswer, shown: Shown, document: Document
-    ) -> dict[str, Fact]:
-        """Looking up thousands of items in a long text takes a second."""
-        facts = FactChecks(shown, document, self._texts.numbers_in).facts
-        if len(shown.text) <= IN_PLACE_BYTES_MAX:
-            return facts(specs, answer)
-        return await asyncio.to_thread(facts, specs, answer)
-
-    async def _landed(
-        self, key: bytes, specs: Sequence[FactSpec], shown: Shown, asker: _Asker, check: _Check
-    ) -> _Landed:
+    async def _landed(self, text: AskedText, asker: _Asker) -> _Landed:
         """What comes of the inquiry, made now or under way already; in that case it is paid by whoever made it first, and no
         longer waited for than this one may. That the money of one person is spent keeps no other one from asking."""
         own = asker.on_behalf.owner_id
         while True:
             try:
                 landed, leads = await self._under_way.join(
-                    key, lambda: self._answer(key, specs, shown, asker, check), until=asker.until
+                    text.key, lambda: self._answer(text, asker), until=asker.until
                 )
             except TooLate:
                 return _Landed(owner_id=own, outcome=CallOutcome.TIMEOUT, failure=why_unread(CallOutcome.TIMEOUT))
@@ -208,43 +192,51 @@ class ModelReading:
             saved = 0 if landed.answer is None else landed.cost_micros + landed.saved_micros
             return replace(landed, cost_micros=0, saved_micros=saved)
 
-    async def _brought(self, key: bytes, specs: Sequence[FactSpec], shown: Shown, asker: _Asker) -> _Landed | None:
+    async def _brought(self, text: AskedText, asker: _Asker) -> _Landed | None:
         """What a batch brought, or that one is to be waited for; None for whoever does not wait for one."""
         since, own = asker.unhurried_since, asker.on_behalf.owner_id
         if self._unhurried is None or since is None:
             return None
         asked = WaitingInquiry(
-            key=key,
-            inquiry=inquiry_for(specs, shown, self._random_bytes),
-            facts=tuple(specs),
+            key=text.key,
+            inquiry=text.inquiry(self._random_bytes),
+            facts=tuple(text.specs),
             on_behalf=asker.on_behalf,
             prefer=asker.prefer,
             asked_at=self._now(),
         )
-        brought = await self._unhurried.answer(asked, since=since)
+
+        async def is_proved(kept: KeptAnswer) -> bool:
+            return await text.is_proved(text.decode(kept.text))
+
+        brought = await self._unhurried.answer(asked, is_proved, since=since)
         if brought is None:
             return _Landed(owner_id=own, outcome=CallOutcome.TIMEOUT, is_waiting=True)
         ended, kept = brought.ended, brought.kept
         if kept is None:
             failure = why_unread(ended.outcome, ended.provider, ended.message)
             return _Landed(owner_id=own, outcome=ended.outcome, provider=ended.provider, failure=failure)
-        landed = _kept(own, answer_decoder(specs)(kept.text), kept)
+        landed = _kept(own, text.decode(kept.text), kept)
         return replace(landed, cost_micros=kept.cost_micros, saved_micros=0) if brought.is_own else landed
 
-    async def _answer(
-        self, key: bytes, specs: Sequence[FactSpec], shown: Shown, asker: _Asker, check: _Check
-    ) -> _Landed:
-        """The answer that was kept, or a new one, which is kept; what is no answer, or quotes what is not there, never is."""
-        decode = answer_decoder(specs)
-        kept = await self._answers.find(key, at=self._now())
-        if kept is not None:
-            return _kept(asker.on_behalf.owner_id, decode(kept.text), kept)
-        inquiry = inquiry_for(specs, shown, self._random_bytes)
-        answered = await self._asking.ask(inquiry, decode, asker.on_behalf, prefer=asker.prefer, until=asker.until)
-        if answered.value is not None and not unproved(await check(answered.value)):
-            text = msgspec.json.encode(answered.value).decode()
-            told = KeptAnswer(text, answered.provider or "", answered.model or "", answered.cost_micros)
-            await self._answers.keep(key, told, at=self._now())
+    async def _answer(self, text: AskedText, asker: _Asker) -> _Landed:
+        """The answer that was kept, or a new one, which is kept; what is no answer, or quotes what is not there, never is. A
+        batch may have left such a one for those who waited for it."""
+        asked_at = self._now()
+        kept = await self._answers.find(text.key, at=asked_at)
+        if kept is not None and await text.is_proved(known := text.decode(kept.text)):
+            return _kept(asker.on_behalf.owner_id, known, kept)
+        inquiry = text.inquiry(self._random_bytes)
+        answered = await self._asking.ask(inquiry, text.decode, asker.on_behalf, prefer=asker.prefer, until=asker.until)
+        if answered.value is not None and await text.is_proved(answered.value):
+            told = KeptAnswer(
+                text=msgspec.json.encode(answered.value).decode(),
+                provider=answered.provider or "",
+                model=answered.model or "",
+                cost_micros=answered.cost_micros,
+                came_at=self._now(),
+            )
+            await self._answers.keep(text.key, told, asked_at=asked_at)
         return _Landed(
             owner_id=asker.on_behalf.owner_id,
             outcome=answered.outcome,

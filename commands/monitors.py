@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import islice
+from datetime import timedelta
 from uuid import UUID
 
 from commands.caller import Caller
@@ -13,33 +12,25 @@ from commands.event_store import (
     ConcurrentAppend,
     DropSchedule,
     KeepRequest,
-    KeepSchedule,
     QuotaExceeded,
-    Release,
-    Reserve,
 )
+from commands.monitor_holdings import Holdings, limit_of
 from commands.plan_compiler import PlanCompiler, Wish
 from commands.shell import ATTEMPTS_MAX, Shell, Written
 from commands.streams import Aggregate, Loaded, SnapshotRule, load_own
 from domain import evaluation, monitor
-from domain.errors import DuplicateName, MonitorLimitExceeded, MonitorTotalExceeded, RuleViolation, StaleVersion
+from domain.errors import DuplicateName, StaleVersion
 from domain.evaluation import Evaluation, EvaluationRequested
 from domain.monitor import Monitor, Status
-from domain.name import numbered
 from domain.plan import Plan
-from domain.source import signal_ids
 
 MONITOR = Aggregate(
     initial=Monitor(), evolve=monitor.evolve, snapshots=SnapshotRule("monitor", version=1, state=Monitor)
 )
 EVALUATION = Aggregate(initial=Evaluation(), evolve=evaluation.evolve)
 
-_NAMES, _PLACES = "monitor-name", "active-monitor"
-
 NAME_ATTEMPTS_MAX = 50
 """How often a free name is looked for while others take it."""
-NAMES_AT_ONCE = 100
-"""How many names are looked up in one round trip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +74,15 @@ class MonitorCommands:
         `DuplicateName` where it is insisted on, and otherwise gets the next free number. Raises
         `MonitorLimitExceeded`, `MonitorTotalExceeded`."""
         now, monitor_id, name = self.shell.now(), self.shell.new_id(), new.name
+        held = self._of(caller)
         for _ in range(NAME_ATTEMPTS_MAX):
             events = monitor.create(name=name, prompt=new.prompt, plan=new.plan, now=now, forked_from=new.forked_from)
             if new.paused:
                 events += monitor.pause(MONITOR.fold(events), now=now)
             companions: list[Companion] = [
-                self._name(caller, name, monitor_id, is_one_more=True),
-                *([] if new.paused else [self._place(caller, monitor_id)]),
-                self._schedule(caller, monitor_id, new.plan, active=not new.paused, due_at=now + new.first_look_after),
+                held.name(name, monitor_id, is_one_more=True),
+                *([] if new.paused else [held.place(monitor_id)]),
+                held.slots(monitor_id, new.plan, active=not new.paused, due_at=now + new.first_look_after),
             ]
             try:
                 return await self.shell.create(
@@ -99,9 +91,9 @@ class MonitorCommands:
             except AlreadyReserved:
                 if new.insists_on_name:
                     raise DuplicateName(field="name") from None
-                name = await self._free_name(caller, new.name)
+                name = await held.free_name(self.shell.store, new.name)
             except QuotaExceeded as full:
-                raise _limit_of(full) from None
+                raise limit_of(full) from None
         raise DuplicateName(field="name")
 
     async def revise(
@@ -116,7 +108,7 @@ class MonitorCommands:
         """Change name and plan together."""
         await self.shell.refuse_repeated(caller)
         _, plan = await self.compiler.compile(wish, owner_id=caller.user_id)
-        now = self.shell.now()
+        now, held = self.shell.now(), self._of(caller)
 
         def decide(current: Monitor) -> list[monitor.MonitorEvent]:
             renamed = monitor.rename(current, name=current.name if wish.name is None else wish.name, now=now)
@@ -125,11 +117,11 @@ class MonitorCommands:
         def companions(before: Monitor, after: Monitor) -> list[Companion]:
             written: list[Companion] = []
             if after.name.casefold() != before.name.casefold():
-                written += [Release(_name_scope(caller), before.name.casefold())]
-                written += [self._name(caller, after.name, monitor_id, is_one_more=False)]
+                written += [held.no_name(before.name)]
+                written += [held.name(after.name, monitor_id, is_one_more=False)]
             if before.plan != after.plan:
                 active = after.status is Status.ACTIVE
-                written += [self._schedule(caller, monitor_id, plan, active=active, due_at=now)]
+                written += [held.slots(monitor_id, plan, active=active, due_at=now)]
             return written
 
         return await self._change(caller, monitor_id, decide, companions, if_version, present=present)
@@ -152,12 +144,12 @@ class MonitorCommands:
 
     async def pause(self, caller: Caller, monitor_id: UUID, *, if_version: int | None) -> Written[Monitor]:
         """Stop evaluating; frees its place in the quota."""
-        now = self.shell.now()
+        now, held = self.shell.now(), self._of(caller)
 
         def companions(_before: Monitor, after: Monitor) -> list[Companion]:
             return [
-                Release(_place_scope(caller), str(monitor_id)),
-                self._schedule(caller, monitor_id, after.current_plan, active=False, due_at=now),
+                held.no_place(monitor_id),
+                held.slots(monitor_id, after.current_plan, active=False, due_at=now),
             ]
 
         return await self._change(
@@ -166,12 +158,12 @@ class MonitorCommands:
 
     async def resume(self, caller: Caller, monitor_id: UUID, *, if_version: int | None) -> Written[Monitor]:
         """Evaluate again, at once; a failing one has its place already."""
-        now = self.shell.now()
+        now, held = self.shell.now(), self._of(caller)
 
         def companions(before: Monitor, after: Monitor) -> list[Companion]:
             return [
-                *([self._place(caller, monitor_id)] if before.status is Status.PAUSED else []),
-                self._schedule(caller, monitor_id, after.current_plan, active=True, due_at=now),
+                *([held.place(monitor_id)] if before.status is Status.PAUSED else []),
+                held.slots(monitor_id, after.current_plan, active=True, due_at=now),
             ]
 
         return await self._change(
@@ -180,12 +172,12 @@ class MonitorCommands:
 
     async def delete(self, caller: Caller, monitor_id: UUID, *, if_version: int | None) -> Written[Monitor]:
         """Put away; its name and place are free again, its history stays."""
-        now = self.shell.now()
+        now, held = self.shell.now(), self._of(caller)
 
         def companions(before: Monitor, _after: Monitor) -> list[Companion]:
             return [
-                Release(_place_scope(caller), str(monitor_id)),
-                Release(_name_scope(caller), before.name.casefold()),
+                held.no_place(monitor_id),
+                held.no_name(before.name),
                 DropSchedule(monitor_id),
             ]
 
@@ -199,13 +191,13 @@ class MonitorCommands:
         """Take a deleted monitor out again, under another name if one is given, and evaluate it at once. Raises
         `DuplicateName` when its name was taken meanwhile, `MonitorLimitExceeded` or `MonitorTotalExceeded` when no place is
         free."""
-        now = self.shell.now()
+        now, held = self.shell.now(), self._of(caller)
 
         def companions(_before: Monitor, after: Monitor) -> list[Companion]:
             return [
-                self._name(caller, after.name, monitor_id, is_one_more=True),
-                self._place(caller, monitor_id),
-                self._schedule(caller, monitor_id, after.current_plan, active=True, due_at=now),
+                held.name(after.name, monitor_id, is_one_more=True),
+                held.place(monitor_id),
+                held.slots(monitor_id, after.current_plan, active=True, due_at=now),
             ]
 
         return await self._change(
@@ -261,45 +253,7 @@ class MonitorCommands:
         except AlreadyReserved:
             raise DuplicateName(field="name") from None
         except QuotaExceeded as full:
-            raise _limit_of(full) from None
+            raise limit_of(full) from None
 
-    async def _free_name(self, caller: Caller, name: str) -> str:
-        names = numbered(name)
-        while several := list(islice(names, NAMES_AT_ONCE)):
-            taken = await self.shell.store.reserved(_name_scope(caller), [each.casefold() for each in several])
-            for free in several:
-                if free.casefold() not in taken:
-                    return free
-        raise DuplicateName(field="name")
-
-    def _name(self, caller: Caller, name: str, monitor_id: UUID, *, is_one_more: bool) -> Reserve:
-        """Another name for one that has a name is given also where the limit was lowered since."""
-        total_max = self.total_max if is_one_more else None
-        return Reserve(_name_scope(caller), name.casefold(), monitor_id, total_max)
-
-    def _schedule(
-        self, caller: Caller, monitor_id: UUID, plan: Plan, *, active: bool, due_at: datetime
-    ) -> KeepSchedule:
-        return KeepSchedule(
-            monitor_id,
-            caller.user_id,
-            plan.schedule,
-            active=active,
-            due_at=due_at,
-            signals=signal_ids(plan.sources),
-        )
-
-    def _place(self, caller: Caller, monitor_id: UUID) -> Reserve:
-        return Reserve(_place_scope(caller), str(monitor_id), monitor_id, self.active_max)
-
-
-def _name_scope(caller: Caller) -> str:
-    return f"{_NAMES}:{caller.user_id}"
-
-
-def _place_scope(caller: Caller) -> str:
-    return f"{_PLACES}:{caller.user_id}"
-
-
-def _limit_of(full: QuotaExceeded) -> RuleViolation:
-    return MonitorTotalExceeded() if full.scope.startswith(_NAMES) else MonitorLimitExceeded()
+    def _of(self, caller: Caller) -> Holdings:
+        return Holdings(caller, self.active_max, self.total_max)

@@ -1,7 +1,7 @@
 """Asking models in no hurry: an inquiry waits for a batch, which costs half and may take hours. It is answered when its answer
 is kept, as if somebody had asked before."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -70,18 +70,28 @@ class Unhurried:
     waiting: WaitingInquiries
     now: Callable[[], datetime]
 
-    async def answer(self, asked: WaitingInquiry, *, since: datetime) -> Brought | None:
-        """What came of an inquiry since that moment, when whoever asks began to; None while it waits."""
-        if (kept := await self.answers.find(asked.key, at=self.now())) is not None:
+    async def answer(
+        self, asked: WaitingInquiry, is_proved: Callable[[KeptAnswer], Awaitable[bool]], *, since: datetime
+    ) -> Brought | None:
+        """What came of an inquiry since that moment, when whoever asks began to, or was proved before; None while it
+        waits."""
+        if (kept := await self._kept(asked, is_proved, since)) is not None:
             return await self._brought(asked, kept)
         ended = await self.waiting.put(asked, since=since)
         if ended is not None and ended.outcome is CallOutcome.OK:
-            if (kept := await self.answers.find(asked.key, at=self.now())) is not None:  # it came this moment
+            if (kept := await self._kept(asked, is_proved, since)) is not None:  # it came this moment
                 return await self._brought(asked, kept)
             ended = await self.waiting.put(asked, since=self.now())  # it was forgotten
         if ended is None and self.now() - since > WAITED_MAX:
             ended = Ended(outcome=CallOutcome.TIMEOUT, message=NO_BATCHER)
         return None if ended is None else Brought(ended=ended)
+
+    async def _kept(
+        self, asked: WaitingInquiry, is_proved: Callable[[KeptAnswer], Awaitable[bool]], since: datetime
+    ) -> KeptAnswer | None:
+        """The answer that is kept, unless it is one that was not proved, for those who had waited for it by then."""
+        kept = await self.answers.find(asked.key, at=self.now())
+        return kept if kept is not None and (kept.came_at >= since or await is_proved(kept)) else None
 
     async def _brought(self, asked: WaitingInquiry, kept: KeptAnswer) -> Brought:
         evaluation_id = asked.on_behalf.evaluation_id

@@ -74,8 +74,9 @@ class EvaluationCompleted(Event, frozen=True, kw_only=True):
 
     `streak` counts verdicts of this kind in a row; `due_at` is the slot of the schedule (or when it was asked for);
     `cost_micros` is in millionths of a US dollar, as is `saved_micros`: what models cost when they read before what was not
-    read by them again. `provider` and `model` are who read last of those who were asked, `rules` when nobody was. `reason` says why an inconclusive verdict is one; `held_since` since when
-    what stands beside `held_for` in the condition has been met without a break; `program` is the version of Vigil that judged.
+    read by them again. `provider` and `model` are who read last, now or when the same was read before: `rules` where no model was
+    to read, `nobody` where none could, `unknown` where that was not remembered. `reason` says why an inconclusive verdict is one;
+    `held_since` since when what stands beside `held_for` in the condition has been met without a break; `program` is the version of Vigil that judged.
     """
 
     monitor_id: UUID
@@ -171,7 +172,8 @@ class Lane(StrEnum):
 class EvaluationJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An evaluation somebody has to do: a slot of the schedule, or one that a person or a signal asked for.
 
-    `attempts` counts how often it was tried before, in vain.
+    `attempts` counts how often it was tried before, in vain. `handed_out_at` is when it was handed out, and stays so when it is
+    handed out once more because nobody finished it; None in jobs of a release that did not tell.
     """
 
     evaluation_id: UUID
@@ -181,6 +183,7 @@ class EvaluationJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     signal_id: UUID | None = None
     lane: Lane = Lane.SCHEDULED
     attempts: int = 0
+    handed_out_at: datetime | None = None
 
 
 class Previous(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

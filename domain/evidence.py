@@ -55,7 +55,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What was read from a content, at `read_at`: `of` tells which facts were looked for, and how; `asked` with what the source
     was asked for it; `url` where it stood, after redirects; `cost_micros` what models cost that read it (millionths of a US
-    dollar)."""
+    dollar); `provider` and `model` which one read, None for what is selected, and for what an earlier release remembered."""
 
     of: str
     facts: tuple[Fact, ...]
@@ -63,6 +63,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     asked: str = ""
     url: str = ""
     cost_micros: int = 0
+    provider: str | None = None
+    model: str | None = None
 
 
 class Memory(msgspec.Struct, frozen=True):

@@ -7,7 +7,8 @@ from uuid import UUID
 import msgspec
 
 from domain.evaluation import EvaluationFailed, Previous
-from domain.monitor import Monitor, MonitorEvent, MonitorFailing, MonitorRecovered, Status
+from domain.monitor import Monitor, MonitorEvent, Status
+from domain.monitor_health import MonitorFailing, MonitorRecovered
 
 FAILURES_UNTIL_FAILING = 3
 """Many sources do not answer once or twice a day; few three times in a row without something being wrong."""

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from domain.errors import Conflict, NotFound
 from domain.event import Event, stored_as
+from domain.monitor_health import MonitorFailing, MonitorRecovered
 from domain.name import check_name
 from domain.personal_data import Personal
 from domain.plan import Plan, asks_otherwise, check_plan, check_prompt, read_alike
@@ -131,28 +132,6 @@ class ConditionMetAgain(Event, frozen=True, kw_only=True):
 
     evaluation_id: UUID
     met_at: datetime
-
-
-@stored_as("monitor.failing")
-class MonitorFailing(Event, frozen=True, kw_only=True):
-    """So many looks in a row (`failures`), the first of them at `since`, could not read the sources; the last of them, with
-    `code` and `message`, was `evaluation_id`."""
-
-    failures: int
-    code: str
-    message: str
-    evaluation_id: UUID
-    since: datetime
-    failed_at: datetime
-
-
-@stored_as("monitor.recovered")
-class MonitorRecovered(Event, frozen=True, kw_only=True):
-    """A failing monitor's sources could be read again."""
-
-    evaluation_id: UUID
-    failed_since: datetime
-    recovered_at: datetime
 
 
 MonitorEvent = (

@@ -17,6 +17,7 @@ from commands.shapes import FailingShape, MonitorShape, monitor_shape
 from domain import monitor
 from domain.event import StreamEvent
 from domain.monitor import MonitorCreated, MonitorEvent, Status
+from domain.monitor_health import MonitorFailing, MonitorRecovered
 from read_api.database import Pool, fetch_row
 
 _LAST_EVALUATION = """
@@ -82,7 +83,7 @@ def _told_at(event: MonitorEvent) -> datetime:
             | monitor.MonitorRestored(restored_at=at)
             | monitor.StateChanged(changed_at=at)
             | monitor.ConditionMetAgain(met_at=at)
-            | monitor.MonitorFailing(failed_at=at)
-            | monitor.MonitorRecovered(recovered_at=at)
+            | MonitorFailing(failed_at=at)
+            | MonitorRecovered(recovered_at=at)
         ):
             return at

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from commands.asking import NOT_OF_THE_FORM, Malformed, Reply
+from commands.asking import NOT_OF_THE_FORM, Inquiry, Malformed, Reply
 from commands.batching import BatchCall
 from commands.fact_answers import answer_decoder
 from commands.kept_answers import KeptAnswer, KeptAnswers
@@ -54,6 +54,14 @@ class BatchPricing(Protocol):
         ...
 
 
+class BatchTracing(Protocol):
+    """Tells observers of calls."""
+
+    def called_in_batch(self, call: OpenCall, inquiry: Inquiry | None, called: ModelCalled) -> None:
+        """A call of a batch ended; None for an inquiry that nobody is to know any more."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchAccounts:
     """Ends calls of batches."""
@@ -62,6 +70,7 @@ class BatchAccounts:
     records: BatchRecords
     prices: BatchPricing
     answers: KeptAnswers
+    tracing: BatchTracing
     now: Callable[[], datetime]
 
     async def end_all(self, calls: Sequence[BatchCall], replies: Mapping[str, Reply], *, otherwise: Reply) -> None:
@@ -72,7 +81,7 @@ class BatchAccounts:
 
     async def _end(self, call: BatchCall, reply: Reply) -> None:
         """The answer is kept before the account is closed, and what was asked goes last: until then all of it is there for
-        whoever does it again."""
+        whoever does it again. Observers are told when the account is closed, which is not done again."""
         text = None
         if reply.outcome is CallOutcome.OK and call.asked is not None:
             try:
@@ -81,10 +90,11 @@ class BatchAccounts:
                 reply = replace(reply, outcome=CallOutcome.MALFORMED, message=NOT_OF_THE_FORM)
         called = None if call.open is None else self._as_called(call.open, reply)
         if text is not None and call.asked is not None and called is not None:
-            answer = KeptAnswer(text, called.provider, called.model, called.cost_micros)
-            await self.answers.keep(call.asked.key, answer, at=self.now())
+            answer = KeptAnswer(text, called.provider, called.model, called.cost_micros, came_at=self.now())
+            await self.answers.keep(call.asked.key, answer, asked_at=call.asked.asked_at)
         if call.open is not None and called is not None:
-            await self.records.keep(call.id, call.open.owner_id, called)
+            called = await self.records.keep(call.id, call.open.owner_id, called)
+            self.tracing.called_in_batch(call.open, None if call.asked is None else call.asked.inquiry, called)
         if call.asked is not None:
             ended = Ended(outcome=reply.outcome, provider=call.provider, message=reply.message)
             await self.inquiries.end(call.id, ended, at=self.now())

@@ -3,9 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 from typing import Protocol
 from uuid import UUID
 
@@ -14,27 +12,17 @@ import structlog
 
 from commands.giving_way import GivenWay
 from domain.crash_points import CrashPoint, reached
-from domain.evaluation import EvaluationJob, Lane
+from domain.evaluation import EvaluationJob
 from workers.later import NotYet, pause_after
 from workers.lifecycle import Monotonic, Stop, run_steps
+from workers.room import Room
 from workers.scheduler import LOST_AFTER
 
 log = structlog.get_logger()
 
-PLACES = MappingProxyType({Lane.SCHEDULED: 50, Lane.ASKED: 10})
-"""How many evaluations of each lane one process does at once. One that takes longer than `SLOW_SECONDS` gives its place to
-another, until there are twice as many: a few people's slow sources do not hold up everybody else."""
-WAITING_MAX = 500
-"""How many evaluations of a lane that gave their places away may wait for models: that costs memory alone."""
-SLOW_SECONDS = 2.0
-LOOK_FOR_ROOM_SECONDS = 0.25
 CROWDED_PAUSES = 5
 """Who has as many slow evaluations as there are places is put off as after so many attempts (8 to 24 seconds): a slow source
 may take 20 before it is given up."""
-TAKEN_TOGETHER = 10
-"""Places that are free before more jobs are taken, unless no more get free for `REFILL_SECONDS`: a round trip for each
-job would be a tenth of its cost."""
-REFILL_SECONDS = 0.005
 BLOCK_MS = 500
 BLOCK_SOON_MS = 10
 """While a job that was taken over is running, after which there may be another one."""
@@ -95,20 +83,9 @@ class Evaluating(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A job that is being done, since `at` of the monotonic clock."""
-
-    receipt: str
-    evaluation_id: UUID
-    owner_id: UUID
-    at: float
-
-
 class EvaluationQueue:
     """One of any number of workers on a lane of the queue. What `is_outage` says of a failure is nothing of the job's.
-    `suspect` is held while a job is done that a worker died with, by all lanes of a process. Who gave way takes no
-    place any more."""
+    `suspect` is held while a job is done that a worker died with, by all lanes of a process."""
 
     def __init__(
         self,
@@ -126,15 +103,12 @@ class EvaluationQueue:
         self._jobs = jobs
         self._evaluator = evaluator
         self._unfinished = unfinished
-        self._places = places
         self._now = now
         self._monotonic = monotonic
         self._is_outage = is_outage
         self._suspect = suspect or asyncio.Lock()
-        self._given_way = given_way or GivenWay()
-        self._freed = asyncio.Event()
-        self._given_way.tell(self._freed.set)
-        self._running: dict[asyncio.Task[None], _Begun] = {}
+        self._room = Room(places, given_way or GivenWay(), monotonic)
+        self._running = self._room.running
         self._at_work: set[UUID] = set()
         self._finished: list[str] = []
         self._acknowledging: asyncio.Task[None] | None = None
@@ -148,7 +122,7 @@ class EvaluationQueue:
         while self._running and self._monotonic() < deadline:
             await asyncio.wait(self._running, timeout=RENEWAL_SECONDS)
             with suppress(OSError):  # without Redis a job may be done twice, which records it once
-                await self._jobs.renew(self._receipts())
+                await self._jobs.renew(self._room.receipts)
         if self._acknowledging is not None:
             await self._acknowledging
 
@@ -156,11 +130,11 @@ class EvaluationQueue:
         """Start jobs while there is room; how many seconds to rest."""
         if self._monotonic() >= self._renew_at:
             self._renew_at = self._monotonic() + RENEWAL_SECONDS
-            await self._jobs.renew(self._receipts())
+            await self._jobs.renew(self._room.receipts)
             self._may_be_left = True
-        elif not await self._has_room():
+        elif not await self._room.is_there():
             return 0.0
-        room = self._room()
+        room = self._room.free
         if room <= 0 or (self._may_be_left and await self._take_over()):
             return 0.0
         block_ms = BLOCK_SOON_MS if self._may_be_left else BLOCK_MS
@@ -173,14 +147,13 @@ class EvaluationQueue:
 
     def _begin(self, receipt: str, job: EvaluationJob) -> asyncio.Task[None]:
         task = asyncio.create_task(self._handle(receipt, job))
-        self._running[task] = _Begun(receipt, job.evaluation_id, job.owner_id, self._monotonic())
+        self._room.take(task, receipt, job.evaluation_id, job.owner_id)
         self._at_work.add(job.evaluation_id)
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._at_work.discard(self._running.pop(task).evaluation_id)
-        self._freed.set()
+        self._at_work.discard(self._room.leave(task).evaluation_id)
 
     async def _take_over(self) -> bool:
         """Begin a job that a worker left behind, when there is one. One at a time: should it be what the worker died of,
@@ -200,32 +173,6 @@ class EvaluationQueue:
             if task is None:
                 self._suspect.release()
         return bool(left)
-
-    def _receipts(self) -> list[str]:
-        return [begun.receipt for begun in self._running.values()]
-
-    def _slow(self) -> list[_Begun]:
-        since = self._monotonic() - SLOW_SECONDS
-        return [begun for begun in self._running.values() if begun.at <= since]
-
-    def _room(self) -> int:
-        """How many jobs may be begun now."""
-        here = [begun for task, begun in self._running.items() if task not in self._given_way]
-        waiting = len(self._running) - len(here)
-        since = self._monotonic() - SLOW_SECONDS
-        quick = sum(begun.at > since for begun in here)
-        return min(self._places - quick, 2 * self._places - len(here), WAITING_MAX + self._places - waiting - quick)
-
-    async def _has_room(self) -> bool:
-        """Wait until there are places for several jobs, or for one and no more get free soon."""
-        if self._room() <= 0:
-            self._freed.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_FOR_ROOM_SECONDS):  # those that become slow tell nobody
-                    await self._freed.wait()
-        if 0 < self._room() < min(TAKEN_TOGETHER, self._places):
-            await asyncio.sleep(REFILL_SECONDS)
-        return self._room() > 0
 
     async def _handle(self, receipt: str, job: EvaluationJob) -> None:
         try:
@@ -264,7 +211,7 @@ class EvaluationQueue:
 
     def _leave_room_for_others(self, job: EvaluationJob) -> None:
         """Raise `NotYet` while as many evaluations of this person are slow as there are places."""
-        if sum(slow.owner_id == job.owner_id for slow in self._slow()) >= self._places:
+        if self._room.is_crowded_by(job.owner_id):
             raise NotYet(self._now() + pause_after(CROWDED_PAUSES, job), is_attempt=False)
 
     async def _bury(self, job: EvaluationJob, *, attempts: int, error: str) -> None:

@@ -12,7 +12,8 @@ from commands.notifications import NOTIFICATION
 from commands.streams import load
 from domain.event import Metadata, StreamEvent
 from domain.mail import Outage
-from domain.monitor import Monitor, MonitorFailing, MonitorRecovered, Status
+from domain.monitor import Monitor, Status
+from domain.monitor_health import MonitorFailing, MonitorRecovered
 from domain.notification import DeliveryStatus, MailKind, Notification, NotificationRequested, is_pending
 from domain.outage_mail import outage_mail_id
 from domain.source import FeedSource, HttpSource

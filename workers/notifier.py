@@ -21,7 +21,8 @@ from domain.event_codec import decode_entry
 from domain.firing import Occasion, fire
 from domain.log_entry import LogEntry
 from domain.mail import render_subject
-from domain.monitor import ConditionMetAgain, MonitorFailing, MonitorRecovered, State, StateChanged
+from domain.monitor import ConditionMetAgain, State, StateChanged
+from domain.monitor_health import MonitorFailing, MonitorRecovered
 from domain.notification import MailKind, NotificationRequested, notification_id
 from domain.trigger import TriggerFired
 from domain.user import EmailVerificationRequested, RegistrationRepeated

@@ -12,7 +12,7 @@ from commands.identity import USER
 from commands.monitors import MONITOR
 from commands.streams import load
 from domain.event import Event, Metadata, NewEvents, StreamEvent
-from domain.monitor import MonitorFailing, MonitorRecovered
+from domain.monitor_health import MonitorFailing, MonitorRecovered
 from domain.notification import MailKind, NotificationRequested, NotificationSuppressed
 from domain.outage_mail import GATHERED_FOR, hour_of, outage_mail_id, outage_subject
 

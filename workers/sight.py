@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from commands.look import Look
-from commands.looking import Looker, Postponed
+from commands.looking import Looker
+from commands.postponed import Postponed
 from domain.evaluation import EvaluationFailed, EvaluationJob, Evidence, Lane
 from domain.evidence import FetchOutcome
 from domain.model_call import OnBehalf

@@ -23,7 +23,8 @@ from adapters.postgres_leases import PostgresLeases
 from adapters.postgres_pool import Pool, open_pool
 from commands.answer_reading import AnswerReader
 from commands.event_store import KeepEvidence, KeepSchedule
-from commands.looking import Looker, Postponed
+from commands.looking import Looker
+from commands.postponed import Postponed
 from domain.evidence import Content, Document, FetchOutcome, LetGo, Memory, Validators
 from domain.plan import Plan
 from domain.schedule import Every

@@ -23,7 +23,7 @@ from adapters.host_pacing import RETRY_AFTER_SECONDS_MAX, TOO_OFTEN_SECONDS, Hos
 from adapters.network_guard import NetworkGuard
 from adapters.redis_pacing import Pacing
 from bootstrap.parts import user_agent
-from commands.looking import Postponed
+from commands.postponed import Postponed
 from domain.evidence import Document, FetchOutcome
 from domain.source import HttpSource
 from tests.adapters.test_network_guard import Answering, Listening

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -21,6 +22,7 @@ from adapters.model_figures import ModelFigures
 from adapters.model_tracing import ModelTracing
 from commands.asking import Inquiry, PlannedCall
 from domain.breaker import BreakerState, BreakerView
+from domain.budget import OpenCall
 from domain.model_call import CallOutcome, ModelCalled, OnBehalf, Task, TokenUsage
 from tests.conftest import AT
 
@@ -65,6 +67,10 @@ def ended(call: PlannedCall, outcome: CallOutcome = CallOutcome.OK) -> ModelCall
         started_at=AT,
         duration_ms=1250,
     )
+
+
+def nanoseconds(second: datetime) -> int:
+    return int(second.timestamp()) * 10**9
 
 
 class Observed:
@@ -128,10 +134,7 @@ def test_a_call_is_a_span_after_the_conventions(observed: Observed) -> None:
 def test_a_span_has_the_times_of_the_call_and_not_those_of_its_telling(observed: Observed) -> None:
     observed.calls(inquiry(), "claude", CallOutcome.OK)
     span = observed.span()
-    assert (span.start_time, span.end_time) == (
-        int(AT.timestamp()) * 10**9,
-        int((AT + timedelta(seconds=1)).timestamp()) * 10**9 + 250 * 10**6,
-    )
+    assert (span.start_time, span.end_time) == (nanoseconds(AT), nanoseconds(AT + timedelta(seconds=1)) + 250 * 10**6)
 
 
 def test_a_call_that_failed_says_how(observed: Observed) -> None:
@@ -228,6 +231,59 @@ async def test_inquiries_at_the_same_time_are_not_each_others_failovers(observed
 
     await asyncio.gather(asks("claude"), asks("openai"), asks("claude"))
     assert not [name for name in observed.shown() if "failovers_total" in name]
+
+
+def in_batch(observed: Observed, outcome: CallOutcome = CallOutcome.OK, *, asked: bool = True) -> ModelCalled:
+    """A call of a batch is told of, which took a day."""
+    call = OpenCall(
+        id=CALL,
+        owner_id=UUID(int=9),
+        monitor_id=MONITOR,
+        evaluation_id=EVALUATION,
+        task=Task.EXTRACT,
+        provider="claude",
+        model="opus",
+        set_aside_micros=9000,
+        started_at=AT,
+    )
+    called = msgspec.structs.replace(ended(planned(inquiry()), outcome), duration_ms=86_400_000)
+    observed.tracing.called_in_batch(call, inquiry() if asked else None, called)
+    return called
+
+
+def test_a_call_of_a_batch_is_such_a_span_and_says_so(observed: Observed) -> None:
+    in_batch(observed)
+    span = observed.span()
+    alone = Observed()
+    alone.calls(inquiry(), "claude", CallOutcome.OK)
+    assert dict(span.attributes or {}) == {**(alone.span().attributes or {}), "vigil.batch": True}
+    assert (span.name, span.kind, span.end_time) == ("chat opus", SpanKind.CLIENT, nanoseconds(AT + timedelta(days=1)))
+    alone.spans_of.shutdown()
+
+
+def test_of_a_call_whose_inquiry_nobody_may_know_any_more_the_rest_is_told(observed: Observed) -> None:
+    in_batch(observed, CallOutcome.TIMEOUT, asked=False)
+    attributes = observed.span().attributes or {}
+    assert ("gen_ai.request.max_tokens" in attributes, attributes["error.type"]) == (False, "timeout")
+
+
+def test_calls_of_batches_are_counted_and_say_nothing_of_how_long_an_answer_takes(observed: Observed) -> None:
+    in_batch(observed)
+    shown = observed.shown()
+    assert shown["vigil_model_calls_total claude opus extract ok"] == 1
+    assert shown["vigil_model_tokens_total claude opus input"] == 120
+    assert shown["vigil_model_cost_micros_total claude opus"] == 4200
+    assert "vigil_model_call_seconds_count claude opus" not in shown
+    assert not [name for name in shown if "failovers_total" in name]
+
+
+def test_nothing_that_is_told_of_a_batch_holds_what_was_asked_or_answered(observed: Observed) -> None:
+    with capture_logs() as logs:
+        for outcome in (CallOutcome.OK, CallOutcome.MALFORMED):
+            in_batch(observed, outcome)
+    assert [line["batch"] for line in logs] == [True, True]
+    spans = "".join(span.to_json() for span in observed.exporter.get_finished_spans())
+    assert CANARY not in spans + repr(logs) + observed.figures.page(()).decode()
 
 
 def test_breakers_are_shown_as_they_stand_at_the_scrape(observed: Observed) -> None:

@@ -18,7 +18,7 @@ from adapters.page_parts import NAVIGATIONS_MAX, PARTS_BYTES_MAX, REQUESTS_MAX, 
 from adapters.playwright_browser import INSTALL, CannotShow, PlaywrightBrowser, browser_program
 from adapters.rendering_fetcher import LATER, RenderingFetcher
 from adapters.source_rules import SourceRules
-from commands.looking import Postponed
+from commands.postponed import Postponed
 from domain.errors import InvalidInput
 from domain.evidence import Document, FetchOutcome, Validators
 from domain.source import FeedSource, HttpSource

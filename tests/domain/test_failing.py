@@ -14,16 +14,8 @@ from domain import monitor
 from domain.evaluation import EvaluationFailed, Previous, Verdict, conclude, previous_after, streak_after
 from domain.event import Event
 from domain.failing import FAILURES_UNTIL_FAILING, after_failure, after_verdict, in_a_row
-from domain.monitor import (
-    Monitor,
-    MonitorDeleted,
-    MonitorFailing,
-    MonitorPaused,
-    MonitorRecovered,
-    MonitorResumed,
-    State,
-    Status,
-)
+from domain.monitor import Monitor, MonitorDeleted, MonitorPaused, MonitorResumed, State, Status
+from domain.monitor_health import MonitorFailing, MonitorRecovered
 from tests.conftest import AT
 from tests.domain.plans import MONITOR_ID, PROMPT, completed, created, plan
 from tests.domain.specification import Given

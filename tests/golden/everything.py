@@ -12,7 +12,8 @@ from domain.action import EmailAction
 from domain.evaluation import EvaluationCompleted, EvaluationRequested, Evidence, Verdict
 from domain.log_entry import LogEntry
 from domain.model_call import CallOutcome, ModelCalled, Task, TokenUsage
-from domain.monitor import ConditionMetAgain, MonitorFailing, MonitorRecovered, State
+from domain.monitor import ConditionMetAgain, State
+from domain.monitor_health import MonitorFailing, MonitorRecovered
 from domain.notification import MailKind, Notification, NotificationRequested, NotificationSuppressed
 from domain.signal_source import Terms
 from domain.trigger import Frequency, TriggerCondition, TriggerFired, TriggerSuppressed

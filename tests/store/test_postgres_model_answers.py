@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 
 from adapters.postgres_evidence import PostgresEvidence
@@ -16,7 +17,7 @@ from workers import retention
 from workers.retention import ANSWERS_KEPT, GRACE, REST_SECONDS, Retention
 
 KEY, OTHER = b"\x00" * 32, b"\xff" * 32
-ANSWER = KeptAnswer('{"price": {"quote": "\\u0000 49", "value": 49.50}}', "claude", "m-1", 7)
+ANSWER = KeptAnswer('{"price": {"quote": "\\u0000 49", "value": 49.50}}', "claude", "m-1", 7, AT)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 Answers = PostgresModelAnswers | AnswersInMemory
@@ -30,20 +31,28 @@ def answers(request: pytest.FixtureRequest) -> Answers:
 
 
 async def test_an_answer_is_found_as_it_was_kept(answers: Answers) -> None:
-    await answers.keep(KEY, ANSWER, at=AT)
+    await answers.keep(KEY, ANSWER, asked_at=AT)
     assert await answers.find(KEY, at=AT) == ANSWER
     assert await answers.find(OTHER, at=AT) is None
 
 
 async def test_the_first_answer_stays(answers: Answers) -> None:
-    await answers.keep(KEY, ANSWER, at=AT)
-    await answers.keep(KEY, KeptAnswer("{}", "openai", "m-2", 9), at=AT)
+    await answers.keep(KEY, ANSWER, asked_at=AT)
+    await answers.keep(KEY, KeptAnswer("{}", "openai", "m-2", 9, AT + HOUR), asked_at=AT)
     assert await answers.find(KEY, at=AT) == ANSWER
 
 
+async def test_what_was_asked_after_an_answer_came_takes_its_place(answers: Answers) -> None:
+    await answers.keep(KEY, ANSWER, asked_at=AT)
+    other = KeptAnswer("{}", "openai", "m-2", 9, AT + HOUR)
+    await answers.keep(KEY, other, asked_at=AT + timedelta(microseconds=1))
+    assert await answers.find(KEY, at=AT) == other
+    assert await answers.forget(unused_since=AT + HOUR, limit=10) == 0, "it counts as used when it came"
+
+
 async def test_what_nobody_used_is_forgotten_and_what_somebody_used_stays(answers: Answers) -> None:
-    await answers.keep(KEY, ANSWER, at=AT)
-    await answers.keep(OTHER, ANSWER, at=AT)
+    await answers.keep(KEY, ANSWER, asked_at=AT)
+    await answers.keep(OTHER, ANSWER, asked_at=AT)
     await answers.find(OTHER, at=AT + DAY + HOUR)
     assert await answers.forget(unused_since=AT, limit=10) == 0
     assert await answers.forget(unused_since=AT + DAY, limit=10) == 1
@@ -53,7 +62,7 @@ async def test_what_nobody_used_is_forgotten_and_what_somebody_used_stays(answer
 
 async def test_only_so_many_are_forgotten_at_once(answers: Answers) -> None:
     for number in range(5):
-        await answers.keep(bytes([number]) * 32, ANSWER, at=AT)
+        await answers.keep(bytes([number]) * 32, ANSWER, asked_at=AT)
     counts = [await answers.forget(unused_since=AT + HOUR, limit=2) for _ in range(4)]
     assert counts == [2, 2, 1, 0]
 
@@ -66,7 +75,7 @@ async def used_at(pool: Pool) -> list[datetime]:
 
 async def test_that_it_was_used_is_written_once_a_day(application_pool: Pool) -> None:
     answers = PostgresModelAnswers(application_pool)
-    await answers.keep(KEY, ANSWER, at=AT)
+    await answers.keep(KEY, ANSWER, asked_at=AT)
     for hours in (1, 23, 24):
         await answers.find(KEY, at=AT + hours * HOUR)
         assert await used_at(application_pool) == [AT]
@@ -78,7 +87,7 @@ async def test_that_it_was_used_is_written_once_a_day(application_pool: Pool) ->
 
 async def test_many_may_keep_and_find_the_same_at_once(application_pool: Pool) -> None:
     answers = PostgresModelAnswers(application_pool)
-    await asyncio.gather(*(answers.keep(KEY, ANSWER, at=AT) for _ in range(10)))
+    await asyncio.gather(*(answers.keep(KEY, ANSWER, asked_at=AT) for _ in range(10)))
     found = await asyncio.gather(*(answers.find(KEY, at=AT + 2 * DAY) for _ in range(10)))
     assert found == [ANSWER] * 10
     assert await used_at(application_pool) == [AT + 2 * DAY]
@@ -91,8 +100,8 @@ async def test_retention_forgets_answers_in_batches_whatever_the_policy_for_cont
     monkeypatch.setattr(retention, "BATCH_ANSWERS_MAX", 2)
     answers = PostgresModelAnswers(application_pool)
     for number in range(3):
-        await answers.keep(bytes([number]) * 32, ANSWER, at=AT)
-    await answers.keep(OTHER, ANSWER, at=AT + DAY)
+        await answers.keep(bytes([number]) * 32, ANSWER, asked_at=AT)
+    await answers.keep(OTHER, msgspec.structs.replace(ANSWER, came_at=AT + DAY), asked_at=AT)
 
     def at(now: datetime, holder: str = "one") -> Retention:
         contents, leases = PostgresEvidence(application_pool), PostgresLeases(application_pool)

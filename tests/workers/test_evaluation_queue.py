@@ -16,7 +16,8 @@ from adapters.redis_jobs import GROUP, RedisJobs
 from domain.evaluation import EvaluationCompleted, EvaluationJob, Lane
 from tests.conftest import AT
 from tests.workers.world import Page, RestlessStop, Ticks, World, plan, until
-from workers.evaluation_queue import PLACES, RENEWAL_SECONDS, TAKE_OVER_IDLE_MS, Evaluating, EvaluationQueue
+from workers.evaluation_queue import RENEWAL_SECONDS, TAKE_OVER_IDLE_MS, Evaluating, EvaluationQueue
+from workers.room import PLACES
 
 
 class Bench:

@@ -22,16 +22,8 @@ from adapters.redis_log import RedisLog
 from adapters.smtp_mailer import SmtpMailer
 from domain.evaluation import EvaluationFailed
 from domain.event import Event
-from domain.monitor import (
-    MonitorDeleted,
-    MonitorFailing,
-    MonitorPaused,
-    MonitorRecovered,
-    MonitorResumed,
-    State,
-    StateChanged,
-    Status,
-)
+from domain.monitor import MonitorDeleted, MonitorPaused, MonitorResumed, State, StateChanged, Status
+from domain.monitor_health import MonitorFailing, MonitorRecovered
 from domain.notification import (
     DeliveryDeferred,
     MailKind,

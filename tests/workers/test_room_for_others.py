@@ -16,7 +16,8 @@ from domain.evaluation import EvaluationJob, Lane
 from tests.workers.test_evaluation_queue import idle
 from tests.workers.test_fair_claims import requests, slots
 from tests.workers.world import Ticks, World
-from workers.evaluation_queue import PLACES, SLOW_SECONDS, EvaluationQueue
+from workers.evaluation_queue import EvaluationQueue
+from workers.room import PLACES, SLOW_SECONDS
 from workers.scheduler import Scheduler
 
 
@@ -65,7 +66,7 @@ class Office:
         turns_in_vain = 0
         while turns_in_vain < 5:
             await asyncio.sleep(0.002)
-            if self.queue._room() > 0 and await self._unread():
+            if self.queue._room.free > 0 and await self._unread():
                 await self.queue.step()
                 turns_in_vain = 0
             else:
@@ -95,7 +96,7 @@ async def office(
     request: pytest.FixtureRequest, world: World, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Office]:
     monkeypatch.setattr("workers.evaluation_queue.BLOCK_MS", 1)
-    monkeypatch.setattr("workers.evaluation_queue.LOOK_FOR_ROOM_SECONDS", 0.001)
+    monkeypatch.setattr("workers.room.LOOK_FOR_ROOM_SECONDS", 0.001)
     made = Office(world, client, request.param)
     await made.queue.step()  # makes the group
     yield made
@@ -115,7 +116,7 @@ async def test_who_waits_for_a_model_takes_no_place(office: Office) -> None:
 async def test_no_more_wait_for_models_than_a_process_has_memory_for(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.evaluation_queue.WAITING_MAX", PLACES[office.lane])
+    monkeypatch.setattr("workers.room.WAITING_MAX", PLACES[office.lane])
     asking = [uuid7() for _ in range(4 * PLACES[office.lane])]
     office.sources.asking = set(asking)
     for person in asking:

@@ -1,6 +1,7 @@
 """What an evaluation has to know before it begins, read for all that begin at the same moment in one round trip."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 from psycopg.rows import TupleRow
@@ -28,6 +29,16 @@ left join lateral (
 ) r on true
 order by j.n
 """
+# Whoever says so first has changed what the others look for. What was put back is nobody's.
+_HOLD_SLOT = """
+update schedule set enqueued_at = %(now)s, ready_at = %(lost_at)s
+where monitor_id = %(monitor_id)s and due_at = %(due_at)s and coalesce(enqueued_at, %(handed_out_at)s) = %(handed_out_at)s
+"""
+_HOLD_REQUEST = """
+update evaluation_request set enqueued_at = %(now)s, ready_at = %(lost_at)s
+where evaluation_id = %(evaluation_id)s
+  and coalesce(nullif(enqueued_at, '-infinity'), %(handed_out_at)s) = %(handed_out_at)s
+"""
 _DONE = {EvaluationCompleted.tag, EvaluationFailed.tag}
 
 
@@ -41,6 +52,13 @@ class PostgresBriefings:
     async def brief(self, job: EvaluationJob) -> Briefing:
         """What the evaluation has to know, as it is now."""
         return await self._gathered.ask(job)
+
+    async def hold(self, job: EvaluationJob, *, now: datetime, lost_after: timedelta) -> EvaluationJob | None:
+        """As the port says."""
+        values = {**msgspec.structs.asdict(job), "now": now, "lost_at": now + lost_after}
+        async with self._pool.connection() as connection:
+            held = await connection.execute(_HOLD_REQUEST if job.lane is Lane.ASKED else _HOLD_SLOT, values)
+        return msgspec.structs.replace(job, handed_out_at=now) if held.rowcount else None
 
     async def _brief(self, jobs: Sequence[EvaluationJob]) -> Sequence[Briefing | Exception]:
         keys = (

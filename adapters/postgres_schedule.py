@@ -15,6 +15,8 @@ from domain.schedule import Schedule, next_slot, spread
 # Of what is ready, everybody's first before anybody's second: who has thousands of monitors does not hold up who has one.
 # Due is asked as well: a release that knows no `ready_at` moves a slot on and leaves that behind.
 # One of a monitor at a time, what was asked for in the order it came; a slot waits for that, and that not for a slot.
+# What is handed out once more keeps its `enqueued_at`: both entries then find it there until one of them is begun
+# (`PostgresBriefings.hold`).
 _CLAIM_SLOTS = """
 with candidates as (
     select monitor_id, owner_id, ready_at from schedule
@@ -30,9 +32,9 @@ with candidates as (
     where monitor_id = any (array(select monitor_id from chosen)) and (active and ready_at <= %(now)s) is true
     for update skip locked
 )
-update schedule set enqueued_at = %(now)s, ready_at = %(lost_at)s
+update schedule set enqueued_at = coalesce(enqueued_at, %(now)s), ready_at = %(lost_at)s
 where monitor_id = any (array(select monitor_id from free))
-returning monitor_id, owner_id, due_at, attempts
+returning monitor_id, owner_id, due_at, attempts, enqueued_at
 """
 
 _CLAIM_REQUESTS = """
@@ -50,9 +52,10 @@ with candidates as (
     where evaluation_id = any (array(select evaluation_id from chosen)) and (ready_at <= %(now)s) is true
     for update skip locked
 )
-update evaluation_request set enqueued_at = %(now)s, ready_at = %(lost_at)s
+update evaluation_request
+set enqueued_at = coalesce(nullif(enqueued_at, '-infinity'), %(now)s), ready_at = %(lost_at)s
 where evaluation_id = any (array(select evaluation_id from free))
-returning evaluation_id, monitor_id, owner_id, requested_at, signal_id, attempts
+returning evaluation_id, monitor_id, owner_id, requested_at, signal_id, attempts, enqueued_at
 """
 REQUESTS_AT_ONCE_MAX = 200
 CANDIDATES_FOR_EACH_PLACE, CANDIDATES_MIN = 4, 2000
@@ -150,8 +153,9 @@ class PostgresSchedule:
                 signal_id=signal_id,
                 lane=Lane.ASKED,
                 attempts=attempts,
+                handed_out_at=handed_out_at,
             )
-            for eid, monitor_id, owner_id, at, signal_id, attempts in requested
+            for eid, monitor_id, owner_id, at, signal_id, attempts, handed_out_at in requested
         ]
         return jobs + [
             EvaluationJob(
@@ -160,8 +164,9 @@ class PostgresSchedule:
                 owner_id=owner_id,
                 due_at=due_at,
                 attempts=attempts,
+                handed_out_at=handed_out_at,
             )
-            for monitor_id, owner_id, due_at, attempts in due
+            for monitor_id, owner_id, due_at, attempts, handed_out_at in due
         ]
 
     async def give_back(self, jobs: Sequence[EvaluationJob]) -> None:

@@ -1,14 +1,14 @@
 """The evaluator: from a job to a verdict. AI and selectors read what is there now; this decides what it means."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from commands.event_store import CloseEvaluation, ConcurrentAppend, DropRequest, EventStore, KeepEvidence
+from commands.event_store import CloseEvaluation, ConcurrentAppend, DropRequest, EventStore
 from commands.judging import FiringsBehind, Judge
 from commands.look import Look
 from commands.streams import Loaded
@@ -27,21 +27,24 @@ from domain.evaluation import (
     streak_after,
 )
 from domain.event import Metadata, NewEvents
-from domain.evidence import FetchOutcome
 from domain.failing import FAILURES_UNTIL_FAILING, after_failure, after_verdict, in_a_row
 from domain.monitor import Monitor, MonitorEvent, StateChanged, Status
 from domain.plan import Kind, Plan
 from domain.schedule import next_slot, spread
-from domain.source import FeedSource, HttpSource, SearchSource, SignalSource
+from domain.source import SearchSource
+from workers.kept_looks import evidence_of
 from workers.known_monitors import KnownMonitors
 from workers.later import NotYet
-from workers.sight import Sight, milliseconds
+from workers.scheduler import LOST_AFTER
+from workers.sight import EVALUATION_SECONDS_MAX, Sight, milliseconds
 
 ATTEMPTS_MAX = 5
 CATCH_UP_SECONDS_MAX = 5.0
 CATCH_UP_REST_SECONDS, CATCH_UP_REST_SECONDS_MAX = 0.005, 0.25
 BEHIND_REST = timedelta(seconds=1)
-PROVIDER = "rules"
+LATE_AFTER = LOST_AFTER - timedelta(seconds=EVALUATION_SECONDS_MAX + 2 * CATCH_UP_SECONDS_MAX)
+"""After it was handed out: a look that begins by then is recorded before it counts as lost, though the look, the read tables
+and the notifier take as long as they may."""
 UNREAD_REST = timedelta(minutes=10)
 """After which a monitor is looked at again that no model could read for, if its next slot is not sooner. Each counts from its
 own look, so they come back as they went, and not all at once. What was paid for in vain waits for its slot: a page could have it
@@ -55,9 +58,15 @@ class Briefings(Protocol):
         """As it is now."""
         ...
 
+    async def hold(self, job: EvaluationJob, *, now: datetime, lost_after: timedelta) -> EvaluationJob | None:
+        """Say that the job is begun now, so that it is not handed out once more before `lost_after`; as it is then, or None
+        when somebody said so before, or it is done. Of those who ask at once, one gets it."""
+        ...
+
 
 class HistoryBehind(NotYet):
-    """The read tables do not show the last evaluation yet, and the condition compares with it."""
+    """The condition looks back, and what it needs is not there yet: in the read tables the last evaluation, or from the
+    notifier whether the last change is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +104,29 @@ class Evaluator:
             of = monitor.state.current_plan, briefing.previous.evaluation_id
             try:
                 if looked is None or looked[0] != of:
-                    if any(isinstance(source, SearchSource) for source in monitor.state.current_plan.sources):
-                        await self._wait_until_shown(job, monitor.state.current_plan, briefing)
+                    if (begun := await self._begun(job, monitor.state, briefing)) is None:
+                        return None
+                    job = begun
                     looked = of, await self.sight.look(job, monitor.state)
                 return await self._decide(job, monitor, briefing, looked[1])
             except ConcurrentAppend:
                 continue
         raise ConcurrentAppend
+
+    async def _begun(self, job: EvaluationJob, monitor: Monitor, briefing: Briefing) -> EvaluationJob | None:
+        """The job, when it may look now; None when somebody else does. A look that is paid for each time it is made waits for what
+        it is judged by, and one that is paid for at all is made by one alone."""
+        plan = monitor.current_plan
+        searches = any(isinstance(source, SearchSource) for source in plan.sources)
+        if searches:
+            await self._wait_until_shown(job, plan, briefing)
+            nothing = Look(answers=(), facts={}, started_at=self.now())
+            # Nothing is judged by the same as what is found, so this waits for the notifier where that will.
+            await self._judge(job, monitor, briefing.previous.on(monitor), nothing)
+        now = self.now()
+        if not (searches or plan.needs_model) or job.handed_out_at is None or now - job.handed_out_at <= LATE_AFTER:
+            return job
+        return await self.briefings.hold(job, now=now, lost_after=LOST_AFTER)
 
     async def _decide(
         self, job: EvaluationJob, monitor: Loaded[Monitor], briefing: Briefing, looked: Look | EvaluationFailed
@@ -138,8 +163,8 @@ class Evaluator:
             reason=judgement.reason,
             held_since=judgement.held_since,
             evidence=looked.evidence,
-            provider=PROVIDER if looked.reader is None else looked.reader.provider or PROVIDER,
-            model=None if looked.reader is None else looked.reader.model,
+            provider=looked.reader.provider,
+            model=looked.reader.model,
             cost_micros=looked.cost_micros,
             saved_micros=looked.saved_micros,
             program=self.program,
@@ -227,7 +252,7 @@ class Evaluator:
             next_due_at,
             next_due_at + spread(schedule, job.monitor_id),
         )
-        kept = [] if look is None else list(_evidence_of(job.monitor_id, look))
+        kept = [] if look is None else list(evidence_of(job.monitor_id, look))
         context = Metadata(correlation_id=job.evaluation_id, actor="evaluator")
         reached(CrashPoint.EVALUATOR_BEFORE_APPEND)
         await self.store.append(batch, metadata=context, companions=[close, *kept])
@@ -248,19 +273,6 @@ class Evaluator:
             await asyncio.sleep(rest)
             waited, rest = waited + rest, min(rest * 2, CATCH_UP_REST_SECONDS_MAX)
         raise HistoryBehind(self.now() + BEHIND_REST, is_attempt=False)
-
-
-def _evidence_of(monitor_id: UUID, look: Look) -> Iterator[KeepEvidence]:
-    """What sources answered that others cannot be asked for again: signals are kept as such."""
-    for (source, document), reading in zip(look.answers, look.readings, strict=True):
-        if document.outcome is FetchOutcome.OK:
-            match source:
-                case HttpSource(url=url) | FeedSource(url=url):
-                    yield KeepEvidence(monitor_id, url, document, reading)
-                case SearchSource() if document.body:
-                    yield KeepEvidence(monitor_id, document.url, document, None)
-                case SearchSource() | SignalSource():
-                    pass
 
 
 def _went_by(job: EvaluationJob, briefing: Briefing) -> bool:

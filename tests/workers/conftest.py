@@ -12,7 +12,10 @@ from redis.backoff import NoBackoff
 from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.network_guard import NetworkGuard
 from adapters.postgres_pool import Pool, open_pool
+from tests.batch_server import batch_server
 from tests.conftest import as_application, database_url
+from tests.reading_model import reads
+from tests.workers.batch_world import Unhurrying
 from tests.workers.world import Clock, Page, Ticks, World
 
 _TABLES = (
@@ -140,3 +143,15 @@ async def impatient_fetcher(page: Page, clock: Clock) -> AsyncIterator[AiohttpFe
     opened = _fetcher(clock, deadline_seconds=0.05)
     yield opened
     await opened.close()
+
+
+@pytest.fixture(params=["claude", "openai"])
+async def here(
+    request: pytest.FixtureRequest, world: World, fetcher: AiohttpFetcher, page: Page
+) -> AsyncIterator[Unhurrying]:
+    """Monitors in no hurry, with a provider of each kind."""
+    async with batch_server(reads, now=world.clock) as server:
+        found = Unhurrying(world, fetcher, page, server, request.param)
+        found.says("price 149 EUR")
+        yield found
+        await found.close()

@@ -79,6 +79,7 @@ async def test_one_that_is_retried_is_handed_out_as_it_was_with_all_its_attempts
         due_at=AT,
         signal_id=signal_id,
         lane=Lane.ASKED,
+        handed_out_at=clock(),
     )
 
 

@@ -1,8 +1,10 @@
 """A condition that compares with what was told last: evaluator, notifier, read tables and store together."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 import redis.asyncio as redis
 
@@ -11,9 +13,11 @@ from adapters.aiohttp_fetcher import AiohttpFetcher
 from domain.evaluation import EvaluationCompleted, Verdict
 from domain.monitor import State
 from domain.plan import Fires, Kind
+from domain.source import SearchSource
 from domain.trigger import TriggerDeleted, TriggerFired, TriggerSuppressed
 from tests.conftest import AT
 from tests.workers.test_notifier import House
+from tests.workers.test_unread import Searching
 from tests.workers.world import Page, Ticks, World, plan
 from workers.evaluator import Evaluator, HistoryBehind
 
@@ -29,6 +33,10 @@ class Told:
     async def look(self, price: float | None) -> EvaluationCompleted:
         """Evaluate the present slot when this stands on the page, and let the read tables follow."""
         self.page.content = {"name": "Kettle"} if price is None else {"price": price}
+        return await self.evaluate()
+
+    async def evaluate(self) -> EvaluationCompleted:
+        """The present slot, and let the read tables follow."""
         job = await self.world.slot(self.house.owner, self.house.monitor)
         self.world.clock.at = max(self.world.clock.at, job.due_at) + timedelta(seconds=2)
         await self.evaluator.evaluate(job)
@@ -121,3 +129,30 @@ async def test_a_notifier_that_is_away_too_long_puts_the_evaluation_off(
     assert (await told.world.state(told.house.monitor)).state is State.ACTIVE
     await told.house.react()
     assert (await told.look(120)).inputs["last_notified(price)"] == 100
+
+
+@pytest.mark.parametrize("is_reset", [False, True], ids=["its condition", "the condition that resets it"])
+async def test_nothing_is_searched_for_while_it_is_not_decided_whether_the_change_before_is_told(
+    told: Told, monkeypatch: pytest.MonkeyPatch, *, is_reset: bool
+) -> None:
+    """Each search is paid for, and what was found could not be judged."""
+    monkeypatch.setattr(workers.evaluator, "CATCH_UP_SECONDS_MAX", 0.02)
+    world, owner, searching = told.world, told.house.owner, Searching()
+    conditions = {"condition": "price < 200", "reset_condition": f"!({MOVED})"} if is_reset else {"condition": MOVED}
+    fires = Fires.ON_ENTRY if is_reset else Fires.EACH_TIME
+    of = plan(kind=Kind.HISTORICAL_CHANGE, fires=fires, **conditions)
+    told.house.monitor = await world.monitor(
+        owner, msgspec.structs.replace(of, sources=(SearchSource(query="kettle"),))
+    )
+    sight = told.evaluator.sight
+    looker = replace(sight.looker, searching=searching)
+    told.evaluator = replace(told.evaluator, sight=replace(sight, looker=looker))
+    await told.house.trigger()
+    assert (await told.evaluate()).state_after is State.ACTIVE
+    for _ in range(3):
+        with pytest.raises(HistoryBehind):
+            await told.evaluate()
+    assert searching.searches == 1
+    await told.house.react()
+    assert (await told.evaluate()).inputs["last_notified(price)"] == 100
+    assert searching.searches == 2

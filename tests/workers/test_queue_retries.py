@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 import redis.asyncio as redis
@@ -186,13 +187,13 @@ async def test_a_job_that_can_only_be_done_later_is_never_given_up(
 
     engine.hands.does = later
     for _ in range(2 * ATTEMPTS_MAX):
-        assert await engine.turn() == [job]
+        assert await engine.turn() == [msgspec.structs.replace(job, handed_out_at=clock())]
         clock.move(0.999)
         assert await engine.turn() == []
         clock.move(0.001)
     for _ in range(4 * ATTEMPTS_MAX):
         await engine.world.schedule.put_back(job, until=clock(), attempts=job.attempts)
-    assert await engine.turn() == [job]
+    assert await engine.turn() == [msgspec.structs.replace(job, handed_out_at=clock())]
     assert await dead.all() == []
 
 
@@ -206,10 +207,10 @@ async def test_a_failing_database_counts_for_nothing_also_when_it_is_back_at_onc
 
     engine.hands.does = away
     for _ in range(3 * ATTEMPTS_MAX):
-        assert await engine.turn() == [job]
+        assert await engine.turn() == [msgspec.structs.replace(job, handed_out_at=clock())]
         clock.move(2)
     engine.hands.does = lambda _job: None
-    assert await engine.turn() == [job]
+    assert await engine.turn() == [msgspec.structs.replace(job, handed_out_at=clock())]
     assert await dead.all() == []
 
 

@@ -315,16 +315,25 @@ class World:
         return found
 
     async def slot(self, owner_id: UUID, monitor_id: UUID) -> EvaluationJob:
-        """The job of the monitor's present slot, as the scheduler makes it."""
+        """The job of the monitor's present slot, as the scheduler makes it when it hands it out now."""
         due_at = await self.due_at(monitor_id)
         return EvaluationJob(
-            evaluation_id=evaluation_id(monitor_id, due_at), monitor_id=monitor_id, owner_id=owner_id, due_at=due_at
+            evaluation_id=evaluation_id(monitor_id, due_at),
+            monitor_id=monitor_id,
+            owner_id=owner_id,
+            due_at=due_at,
+            handed_out_at=self.clock(),
         )
 
     async def request(self, owner_id: UUID, monitor_id: UUID) -> EvaluationJob:
         """Somebody asks to evaluate now."""
         job = EvaluationJob(
-            evaluation_id=uuid7(), monitor_id=monitor_id, owner_id=owner_id, due_at=self.clock(), lane=Lane.ASKED
+            evaluation_id=uuid7(),
+            monitor_id=monitor_id,
+            owner_id=owner_id,
+            due_at=self.clock(),
+            lane=Lane.ASKED,
+            handed_out_at=self.clock(),
         )
         await self.append(
             owner_id,

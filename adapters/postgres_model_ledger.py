@@ -125,7 +125,7 @@ class PostgresModelLedger:
         what was set aside stands in them, and should this process be killed, the sweeper sees to it."""
         usage = plausible(reply.usage)
         model = _line(reply.model or "", NAME_CHARS_MAX) or call.model
-        is_estimated = reply.outcome is CallOutcome.TIMEOUT and usage == NOTHING_USED
+        is_estimated = usage == NOTHING_USED and (reply.is_unheard or reply.outcome is CallOutcome.TIMEOUT)
         if is_estimated:
             cost = self._most(call)
         else:

@@ -63,12 +63,13 @@ async def content_of(send: Awaitable[Any], *, seconds: float) -> bytes | Reply:
 
 
 def _not_sent(error: Exception) -> Reply:
-    """Of an exception only its type is told: a message may hold what was asked, or the key."""
+    """Of an exception that is not our transport's only its type is told: a message may hold what was asked, or the key."""
     import httpx2  # noqa: PLC0415  it is there when an SDK is, and only then
 
-    if isinstance(error.__cause__, httpx2.TransportError):
-        reason = "no connection to the provider, or one that broke off"
-        return Reply(outcome=CallOutcome.OVERLOADED, message=f"{reason} ({error.__cause__})")
+    failed = error.__cause__
+    if isinstance(failed, httpx2.NetworkError):
+        is_unheard = not isinstance(failed, httpx2.ConnectError)
+        return Reply(outcome=CallOutcome.OVERLOADED, message=str(failed), is_unheard=is_unheard)
     log.error("a request could not be made for a provider", error=type(error).__name__)
     return Reply(outcome=CallOutcome.BAD_REQUEST, message=f"{UNSENT} ({type(error).__name__})")
 

@@ -8,6 +8,7 @@ for each request: with 500 in flight a call took 3.5 ms of a 2026 server core th
 import io
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from typing import Final
 
 import aiohttp
@@ -15,11 +16,14 @@ import httpx2
 from yarl import URL
 
 CONNECTIONS_MAX = 1000
+CONNECT_SECONDS_MAX = 10.0
+"""Who cannot be connected by then is not reached. Only a deadline of the whole call could not tell that nothing was sent."""
 ANSWER_BYTES_MAX = 4 * 2**20
 """Far beyond the longest answer of a model. What is longer is cut here, and is no JSON then."""
 _CHUNK_BYTES = 64 * 1024
 WHOLE_BYTES_MAX = 2**20
 """Beyond it aiohttp warns of bodies that are written in one go."""
+PORTS: Final = {"http": 80, "https": 443}
 _HANDED_ON: Final = frozenset({"retry-after", "date"})
 
 _TALKATIVE = ("anthropic", "openai", "httpx2")
@@ -43,7 +47,10 @@ class ProviderTransport(httpx2.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Raises `httpx2.TransportError` when no whole answer comes, whose message holds nothing of the request."""
+        """Raises `httpx2.TransportError` when no whole answer comes, whose message holds nothing of the request but where it
+        goes to: `LocalProtocolError` when it cannot be made, `ConnectError` when nothing of it was sent, and `ReadError` when
+        the connection broke off after that. Of an error its status is enough."""
+        body = b""
         try:
             async with self._opened().request(
                 request.method,
@@ -52,9 +59,15 @@ class ProviderTransport(httpx2.AsyncBaseTransport):
                 headers=self._headers | _kind_of(request),
                 allow_redirects=False,
             ) as answer:
-                body = await _bounded(answer.content, self._answer_bytes_max)
-        except (aiohttp.ClientError, OSError, ValueError) as failed:
-            raise httpx2.TransportError(type(failed).__name__) from None
+                with nullcontext() if answer.status < 300 else suppress(aiohttp.ClientError, OSError):
+                    body = await _bounded(answer.content, self._answer_bytes_max)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as failed:
+            raise httpx2.ConnectError(f"{_where(request)} could not be reached: {_why(failed)}") from None
+        except ValueError as failed:
+            raise httpx2.LocalProtocolError(type(failed).__name__) from None
+        except (aiohttp.ClientError, OSError) as failed:
+            reason = f"the connection to {_where(request)} broke off before the whole answer was there"
+            raise httpx2.ReadError(f"{reason} ({type(failed).__name__})") from None
         handed_on = [(name, value) for name, value in answer.headers.items() if name.lower() in _HANDED_ON]
         return httpx2.Response(answer.status, headers=handed_on, content=body)
 
@@ -69,7 +82,9 @@ class ProviderTransport(httpx2.AsyncBaseTransport):
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # a call has one deadline, around it all
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=CONNECT_SECONDS_MAX
+                ),  # a call's deadline is around it all
                 trust_env=False,
                 auto_decompress=False,
             )
@@ -86,6 +101,28 @@ def provider_client(
     return httpx2.AsyncClient(
         transport=ProviderTransport(api_key, headers, answer_bytes_max), trust_env=False, timeout=None
     )
+
+
+def _where(request: httpx2.Request) -> str:
+    """The server of a request, without what else an address may hold."""
+    host = f"[{request.url.host}]" if ":" in request.url.host else request.url.host
+    return f"{request.url.scheme}://{host}:{request.url.port or PORTS[request.url.scheme]}"
+
+
+def _why(failed: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> str:
+    """Why there is no connection, and what to look at."""
+    match failed:
+        case aiohttp.ConnectionTimeoutError():
+            return f"no connection within {CONNECT_SECONDS_MAX:g} seconds; is the network open, and the address right?"
+        case aiohttp.ClientConnectorDNSError():
+            return "no such host is found; is the address right, and does this machine find names?"
+        case aiohttp.ClientSSLError():
+            return "its certificate or its TLS is not as it should be; is the address right?"
+        case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
+            return "it takes no connections there; does the server run, and are its host and port right?"
+        case _:
+            kind = type(failed.os_error).__name__
+            return f"there is no way to it ({kind}); is the network open, and the address right?"
 
 
 def _in_parts(body: bytes) -> bytes | io.BytesIO:

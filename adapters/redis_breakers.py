@@ -31,15 +31,17 @@ KEPT_SECONDS = 600.0
 """How long Redis knows a breaker after its rest."""
 
 # Times are microseconds of Redis' clock, and leave it as durations. `changed` tells one change from another, also those of
-# before and after a FLUSHALL. A breaker whose rest was of 0 is closed.
+# before and after a FLUSHALL. A breaker whose rest was of 0 is closed. `because` names the change it belongs to: a process
+# of an earlier version tells changes without it.
 _READ = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local answer = {}
 for place, key in ipairs(KEYS) do
-  local kept = redis.call('HMGET', key, 'changed', 'until', 'pause', 'failures', 'opened')
+  local kept = redis.call('HMGET', key, 'changed', 'until', 'pause', 'failures', 'opened', 'because')
   answer[place] = kept[1] and {
-    kept[1], string.format('%.0f', kept[2] - now), kept[3], kept[4], string.format('%.0f', now - kept[5])
+    kept[1], string.format('%.0f', kept[2] - now), kept[3], kept[4], string.format('%.0f', now - kept[5]),
+    string.match(kept[6] or '', '^' .. kept[1] .. ' (.*)$') or ''
   } or {}
 end
 return answer
@@ -49,7 +51,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local changed = string.format('%.0f', now)
 redis.call('HSET', KEYS[1], 'changed', changed, 'until', string.format('%.0f', now + ARGV[1]), 'pause', ARGV[2],
-  'failures', ARGV[3], 'opened', string.format('%.0f', now - ARGV[4]))
+  'failures', ARGV[3], 'opened', string.format('%.0f', now - ARGV[4]), 'because', changed .. ' ' .. ARGV[7])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 if redis.call('GET', KEYS[2]) == ARGV[6] then redis.call('DEL', KEYS[2]) end
 return changed
@@ -120,7 +122,7 @@ class RedisBreakers:
         before, was_closed = breaker.turn, breaker.is_closed
         breaker.note(turn, outcome, self._monotonic())
         if breaker.turn != before:
-            self._told_people(kept, outcome)
+            self._told_people(kept)
             self._tell(kept)
         elif turn == before and not was_closed:  # a probe that was not made
             self._tell(kept)
@@ -130,23 +132,39 @@ class RedisBreakers:
         `WAIT_SECONDS`."""
         found = [self._of(provider, model) for provider, model in of]
         await self._hear()
-        now = self._monotonic()
-        return [
-            BreakerView(
-                provider=kept.provider,
-                model=kept.model,
-                state=kept.breaker.state(now),
-                failures=kept.breaker.failures,
-                open_seconds=kept.breaker.open_seconds(now),
-                rest_seconds=0.0 if kept.breaker.is_closed else kept.breaker.rest_seconds(now),
-                is_shared=not self._is_away and not kept.is_news,
-            )
-            for kept in found
-        ]
+        return [self._view(kept) for kept in found]
+
+    def view(self, provider: str, model: str) -> BreakerView:
+        """How one stands, as far as this process knows."""
+        return self._view(self._of(provider, model))
+
+    async def end_rest(self, provider: str, model: str) -> bool:
+        """It answered somebody who asked without being allowed to. Whether it rested, and Redis knows now that it does not."""
+        kept = self._of(provider, model)
+        await self._read()
+        if kept.breaker.is_closed:
+            return False
+        kept.breaker.close()
+        self._tell(kept)
+        await self.close()
+        return not kept.is_news
 
     async def close(self) -> None:
         """Tell what is still to be told, for as long as Redis takes at most."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _view(self, kept: _Kept) -> BreakerView:
+        breaker, now = kept.breaker, self._monotonic()
+        return BreakerView(
+            provider=kept.provider,
+            model=kept.model,
+            state=breaker.state(now),
+            failures=breaker.failures,
+            open_seconds=breaker.open_seconds(now),
+            rest_seconds=0.0 if breaker.is_closed else breaker.rest_seconds(now),
+            because=None if breaker.is_closed else breaker.because,
+            is_shared=not self._is_away and not kept.is_news,
+        )
 
     def _of(self, provider: str, model: str) -> _Kept:
         kept = self._kept.get((provider, model))
@@ -180,7 +198,7 @@ class RedisBreakers:
 
     def _believe(self, kept: _Kept, changed: bytes, *told: bytes) -> None:
         """Take over what another process found out."""
-        rest, pause, failures, opened = map(int, told)
+        rest, pause, failures, opened = map(int, told[:4])
         kept.seen = changed
         breaker, now = kept.breaker, self._monotonic()
         has_rested = not breaker.is_closed and breaker.rest_seconds(now) == 0
@@ -194,6 +212,7 @@ class RedisBreakers:
                 pause_seconds=pause / 1_000_000,
                 failures=failures,
                 open_seconds=max(0.0, opened / 1_000_000),
+                because=next((one for one in CallOutcome if one.encode() == told[4]), None),
             )
         kept.not_before = -math.inf
 
@@ -226,7 +245,7 @@ class RedisBreakers:
             rest = 0.0 if breaker.is_closed else breaker.rest_seconds(now)
             times = [round(seconds * 1_000_000) for seconds in (rest, breaker.pause_seconds, breaker.open_seconds(now))]
             kept_ms = round((rest + KEPT_SECONDS) * 1000)
-            told = (times[0], times[1], breaker.failures, times[2], kept_ms, self._holder)
+            told = (times[0], times[1], breaker.failures, times[2], kept_ms, self._holder, breaker.because or "")
             kept.is_news = False
             changed = await self._asked(self._tell_script, kept.keys, *told)
             if changed is None:
@@ -267,10 +286,10 @@ class RedisBreakers:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _told_people(self, kept: _Kept, outcome: CallOutcome) -> None:
+    def _told_people(self, kept: _Kept) -> None:
         names = {"provider": kept.provider, "model": kept.model}
         if kept.breaker.is_closed:
             log.info("a provider answers again", **names)
         else:
-            rest = round(kept.breaker.rest_seconds(self._monotonic()))
-            log.warning("a provider rests", **names, outcome=outcome, failures=kept.breaker.failures, seconds=rest)
+            breaker, rest = kept.breaker, round(kept.breaker.rest_seconds(self._monotonic()))
+            log.warning("a provider rests", **names, outcome=breaker.because, failures=breaker.failures, seconds=rest)

@@ -18,9 +18,10 @@ def _ai() -> None:
 
 @ai.command("check", epilog="Example: vigil ai check")
 def ai_check(as_json: Json = False) -> None:
-    """Ask each AI provider that is set up one short question.
+    """Make one short inquiry of each AI provider that is set up.
 
-    Says how fast it answers and what that cost, or why it does not and what to do. Exits 1 when one does not answer.
+    Says how fast it answers and what that cost, or why it does not and what to do. One that answers rests no more.
+    Exits 1 when one does not answer.
     """
     with failing_in_one_sentence():
         from cli.ai_check import run_check

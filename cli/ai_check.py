@@ -4,27 +4,32 @@ The calls are real and cost next to nothing; what they cost is shown, and counts
 nothing but the providers does."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
+import redis.asyncio as redis
 import typer
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.text import Text
 
+from adapters.data_dir import read_endpoints
 from adapters.model_prices import ModelPrices
+from adapters.redis_breakers import RedisBreakers
 from bootstrap.ai import providers
 from bootstrap.now_and_new import utc_now
-from cli.connection import configured, run
+from bootstrap.settings import Settings
+from cli.connection import CONNECT_SECONDS, configured, run
 from cli.event_lines import clean
-from cli.output import FAILED, print_json
+from cli.output import FAILED, print_json, warn
 from commands.asking import ANSWER_SECONDS_MAX, Inquiry, Provider
 from domain.budget import dollars
 from domain.model_call import CallOutcome, Task, TokenUsage
 
-QUESTION = Inquiry(
+INQUIRY = Inquiry(
     task=Task.CHECK,
     instructions='Answer with the JSON object {"answer": "ready"} and nothing else.',
     content="Are you ready?",
@@ -66,9 +71,17 @@ class Prices(Protocol):
         ...
 
 
+class Rests(Protocol):
+    """Who rests, for all processes."""
+
+    async def end_rest(self, provider: str, model: str) -> bool:
+        """A provider answered: it rests no more. Whether it did."""
+        ...
+
+
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """How a provider took the question. `model` is what it says answered, else what was asked for; `cost_micros` is in
-    millionths of a US dollar; `message` and `cure` are there unless it answered."""
+    """How a provider took the inquiry. `model` is what it says answered, else what was asked for; `cost_micros` is in
+    millionths of a US dollar; `message` and `cure` are there unless it answered; with `rest_ended` it rested until now."""
 
     provider: str
     model: str
@@ -79,6 +92,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     cost_micros: int
     message: str | None = None
     cure: str | None = None
+    rest_ended: bool = False
 
 
 class _Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,14 +102,18 @@ class _Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def run_check(*, as_json: bool) -> None:
     """Ask everybody who is set up, and show what they say; exits 1 when one does not answer."""
     settings = configured()
-    found = run(_shown(providers(settings), ModelPrices(settings.ai_prices), as_json=as_json))
+    found = run(_shown(settings, as_json=as_json))
     if any(each.outcome is not CallOutcome.OK for each in found):
         raise typer.Exit(FAILED)
 
 
-async def _shown(asked: Sequence[SetUp], prices: Prices, *, as_json: bool) -> list[Checked]:
+async def _shown(settings: Settings, *, as_json: bool) -> list[Checked]:
     console, found = Console(highlight=False), list[Checked]()
-    async with aclosing(check(asked, prices, now=utc_now, monotonic=time.monotonic)) as checks:
+    asked, prices = providers(settings), ModelPrices(settings.ai_prices)
+    async with (
+        _rests(settings) as rests,
+        aclosing(check(asked, prices, rests, now=utc_now, monotonic=time.monotonic)) as checks,
+    ):
         async for checked in checks:
             found.append(checked)
             if not as_json:
@@ -107,20 +125,47 @@ async def _shown(asked: Sequence[SetUp], prices: Prices, *, as_json: bool) -> li
     return found
 
 
+@asynccontextmanager
+async def _rests(settings: Settings) -> AsyncIterator[Rests | None]:
+    """What all processes know through Redis; None where no Vigil runs that knows anything, or Redis does not answer, which is
+    told."""
+    url = settings.redis_url or read_endpoints(settings.data_dir).get("redis")
+    if url is None or not settings.models:
+        yield None
+        return
+    async with redis.from_url(url, socket_timeout=CONNECT_SECONDS, socket_connect_timeout=CONNECT_SECONDS) as client:
+        try:
+            await client.ping()
+        except (RedisError, OSError):
+            warn("Redis does not answer: a provider that rests is asked when its rest is over, however it answers here")
+            yield None
+            return
+        yield RedisBreakers(client, namespace=settings.redis_namespace, holder="check", monotonic=time.monotonic)
+
+
 async def check(
-    asked: Sequence[SetUp], prices: Prices, *, now: Callable[[], datetime], monotonic: Callable[[], float]
+    asked: Sequence[SetUp],
+    prices: Prices,
+    rests: Rests | None = None,
+    *,
+    now: Callable[[], datetime],
+    monotonic: Callable[[], float],
 ) -> AsyncGenerator[Checked, None]:
-    """One short call to each, one after the other. Closes the connections of each; never raises for what one does."""
+    """One short call to each, one after the other; who answers rests no more, and nobody rests for failing. Closes the
+    connections of each; never raises for what one does."""
     for provider in asked:
         at, began = now(), monotonic()
         try:
-            reply = await provider.call(QUESTION, seconds=ANSWER_SECONDS_MAX)
+            reply = await provider.call(INQUIRY, seconds=ANSWER_SECONDS_MAX)
         finally:
             await provider.close()
         outcome, message = reply.outcome, reply.message
         if outcome is CallOutcome.OK and not _is_ready(reply.text):
             outcome, message = CallOutcome.MALFORMED, "it answers something else than it was asked for"
         model = reply.model or provider.model
+        rest_ended = (
+            rests is not None and outcome is CallOutcome.OK and await rests.end_rest(provider.name, provider.model)
+        )
         yield Checked(
             provider=provider.name,
             model=model,
@@ -131,6 +176,7 @@ async def check(
             cost_micros=prices.cost_micros(provider.name, model, reply.usage, at=at, asked_for=provider.model),
             message=None if outcome is CallOutcome.OK else message,
             cure=_cure(provider.name, outcome),
+            rest_ended=rest_ended,
         )
 
 
@@ -171,5 +217,7 @@ def _show(console: Console, checked: Checked) -> None:
         ),
         soft_wrap=True,
     )
+    if checked.rest_ended:
+        console.print(f"{'':<16}→ it rested, and is asked again from now on", soft_wrap=True)
     if checked.cure is not None:
         console.print(Text(f"{'':<16}→ {checked.cure}"), soft_wrap=True)

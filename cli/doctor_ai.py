@@ -13,14 +13,12 @@ from bootstrap.now_and_new import program_version, utc_now
 from bootstrap.settings import Settings
 from cli.connection import CONNECT_SECONDS
 from cli.findings import Finding, graded, ok, warning
+from commands.unread import why_unanswered
 from domain.budget import dollars, micros_of
 from read_api.status import ProviderStatus, Statuses, StatusShape
 
 CHECK = "AI providers"
-ASK_THEM = (
-    "run `vigil ai check`: it asks each of them and names what would cure it; one that is well again is asked when its rest is over,"
-    " or after a restart"
-)
+ASK_THEM = "run `vigil ai check`: it asks each of them and names what would cure it, and ends the rest of one that answers well"
 
 
 async def examine_ai(database_url: str, redis_url: str | None, settings: Settings) -> list[Finding]:
@@ -83,7 +81,8 @@ def _said(each: ProviderStatus) -> str:
         case "resting" | "trying":
             until = "" if each.rests_until is None else f" until {each.rests_until:%H:%M:%S} UTC"
             what = "is asked by nobody" if each.state == "resting" else "is tried with one call"
-            return f"{what}{until}: {each.failures} calls failed since its last answer"
+            why = "" if each.because is None else f"; {why_unanswered(each.because)}"
+            return f"{what}{until}: {each.failures} calls failed since its last answer{why}"
 
 
 def _budget(status: StatusShape, settings: Settings) -> list[Finding]:

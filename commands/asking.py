@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from commands.resting import Breakers, rest_seconds, told_of_rest
 from domain.model_call import NOTHING_USED, UNAVAILABLE, CallOutcome, ModelCalled, OnBehalf, Task, TokenUsage
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.5, 4.0
 """Before the second round, and the longest one; a provider may ask for another one that ends before the deadline."""
 
 NOT_OF_THE_FORM = "the answer is not of the form that was asked for"
-NOBODY = "no AI provider is to be asked at present: those that are set up rest after they failed"
+NO_TIME = "no time was left to ask anybody"
 
 _GARBAGE = frozenset({CallOutcome.MALFORMED, CallOutcome.TRUNCATED})
 
@@ -57,7 +58,8 @@ class Inquiry:
 class Reply:
     """How a provider answered one call: `text` is the answer's JSON when the outcome is ok, and for garbage what came.
     `model` is what the provider says answered; `message` says in our words what went wrong; `retry_after_seconds` is when the
-    provider wants to be asked again."""
+    provider wants to be asked again. With `is_unheard` the request was sent and the connection broke off: an answer may have
+    been made, and be paid for."""
 
     outcome: CallOutcome
     text: str = ""
@@ -65,6 +67,7 @@ class Reply:
     model: str | None = None
     message: str | None = None
     retry_after_seconds: float | None = None
+    is_unheard: bool = False
 
 
 class Provider(Protocol):
@@ -109,18 +112,6 @@ class Ledger(Protocol):
         ...
 
 
-class Breakers(Protocol):
-    """Which providers and models are worth asking at present."""
-
-    async def allows(self, provider: str, model: str) -> bool:
-        """Whether to ask now; of one that rests, once in a while one caller may."""
-        ...
-
-    def note(self, provider: str, model: str, outcome: CallOutcome) -> None:
-        """How a call that was allowed ended; with `budget_exceeded` it was not made, or says nothing."""
-        ...
-
-
 class Tracing(Protocol):
     """Tells observers of calls."""
 
@@ -132,13 +123,16 @@ class Tracing(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered(Generic[T]):
     """What came of an inquiry: a `value` when the outcome is ok, from `provider` and `model`; else how the last attempt ended,
-    and why in words. `cost_micros` (millionths of a US dollar) is that of all calls that were made for it."""
+    and why in words; where everybody rests and there was no attempt, why the first of them does. `rest_seconds` is how long it
+    takes until one of them is asked again, None when one may be now. `cost_micros` (millionths of a US dollar) is that of all
+    calls that were made for it."""
 
     outcome: CallOutcome
     value: T | None = None
     provider: str | None = None
     model: str | None = None
     message: str | None = None
+    rest_seconds: float | None = None
     cost_micros: int = 0
     calls: int = 0
 
@@ -190,7 +184,7 @@ class _Attempts(Generic[T]):
     decode: Callable[[str], T]
     on_behalf: OnBehalf
     ends: float
-    last: Answered[T] = field(default_factory=lambda: Answered(outcome=CallOutcome.OVERLOADED, message=NOBODY))
+    last: Answered[T] = field(default_factory=lambda: Answered(outcome=CallOutcome.TIMEOUT, message=NO_TIME))
     cost_micros: int = 0
     calls: int = 0
 
@@ -214,7 +208,12 @@ class _Attempts(Generic[T]):
         return self._answered()
 
     async def _is_allowed(self, provider: Provider) -> bool:
-        return await self.asking.breakers.allows(provider.name, provider.model)
+        if await self.asking.breakers.allows(provider.name, provider.model):
+            return True
+        if self.last.provider is None:
+            outcome, message = told_of_rest(self.asking.breakers, provider.name, provider.model)
+            self.last = Answered(outcome=outcome, provider=provider.name, message=message)
+        return False
 
     async def _attempt(self, provider: Provider, *, shared_by: int) -> Reply:
         """One call, recorded whatever it comes to: who is cancelled while it is under way has spent the money all the
@@ -266,7 +265,11 @@ class _Attempts(Generic[T]):
             return replace(reply, outcome=CallOutcome.MALFORMED, message=NOT_OF_THE_FORM), None
 
     def _answered(self) -> Answered[T]:
-        return replace(self.last, cost_micros=self.cost_micros, calls=self.calls)
+        rest = None
+        if self.last.outcome is not CallOutcome.OK:
+            of = [(provider.name, provider.model) for provider in self.asking.providers]
+            rest = rest_seconds(self.asking.breakers, of)
+        return replace(self.last, rest_seconds=rest, cost_micros=self.cost_micros, calls=self.calls)
 
     async def _rest(self, until: float) -> None:
         await asyncio.sleep(max(0.0, until - self._now()))

@@ -6,10 +6,11 @@ from hashlib import sha256
 
 import msgspec
 
-from commands.asking import Asking, Inquiry
+from commands.asking import Answered, Asking, Inquiry
 from commands.model_reading import ModelRead
+from commands.unread import why_unanswered
 from domain.evidence import Document, FetchOutcome
-from domain.model_call import IN_VAIN, CallOutcome, OnBehalf, Task
+from domain.model_call import IN_VAIN, OnBehalf, Task
 from domain.source import SearchSource
 
 TEXT_CHARS_MAX, RESULTS_MAX, RESULT_CHARS_MAX = 20_000, 20, 2_000
@@ -61,9 +62,7 @@ class ModelSearching:
         found = answered.value
         read = ModelRead(
             facts={},
-            failure=None
-            if found is not None
-            else f"the web could not be searched: {failure_of(answered.outcome, answered.message)}",
+            failure=None if found is not None else _failure(answered),
             provider=answered.provider if found is not None else None,
             model=answered.model,
             cost_micros=answered.cost_micros,
@@ -82,9 +81,9 @@ class ModelSearching:
         return document, read
 
 
-def failure_of(outcome: CallOutcome, message: str | None) -> str:
-    """How an inquiry ended that was not answered, for people."""
-    return f"{message} ({outcome})" if message else outcome.replace("_", " ")
+def _failure(answered: Answered[FoundOnWeb]) -> str:
+    who = f" by {answered.provider}" if answered.provider else ""
+    return f"the web could not be searched{who}: {why_unanswered(answered.outcome, answered.message)}"
 
 
 def _bounded(found: FoundOnWeb) -> FoundOnWeb:

@@ -1,7 +1,9 @@
 """Why a model did not read, in words for people."""
 
+import math
 from collections.abc import Mapping, Sequence
 
+from domain.breaker import BreakerView
 from domain.fact import Fact
 from domain.model_call import CallOutcome
 
@@ -21,7 +23,26 @@ _ENDINGS = {
 def why_unread(outcome: CallOutcome, provider: str | None = None, message: str | None = None) -> str:
     """For people: who was asked last, and how that ended."""
     who = f"{provider} read nothing" if provider else "nobody read the facts"
-    return f"{who}: {_ENDINGS[outcome]}" + (f" ({message})" if message else "")
+    return f"{who}: {why_unanswered(outcome, message)}"
+
+
+def why_unanswered(outcome: CallOutcome, message: str | None = None) -> str:
+    """For people: how the last attempt at an inquiry ended, or why there was none, of "it", the provider."""
+    return _ENDINGS[outcome] + (f" ({message})" if message else "")
+
+
+def it_rests(view: BreakerView) -> str:
+    """For people: that nobody asks this provider, and until when. Why goes without saying where its last failure tells it."""
+    why = "" if view.because is not CallOutcome.MALFORMED else f" because {_ENDINGS[view.because]}"
+    if view.rest_seconds <= 0:
+        return f"it rested{why}, and one call is trying it now"
+    return f"it rests{why}, and is asked again {in_seconds(view.rest_seconds)}"
+
+
+def in_seconds(seconds: float) -> str:
+    """For people: when that is, "in 43 seconds", rounded up."""
+    whole = max(1, math.ceil(seconds))
+    return f"in {whole} second" if whole == 1 else f"in {whole} seconds"
 
 
 def unproved(facts: Mapping[str, Fact]) -> list[str]:

@@ -41,7 +41,8 @@ class BreakerState(StrEnum):
 
 class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
     """How a breaker stands: `failures` since the last answer, for how many seconds it has not been closed and how many it
-    rests from now; `is_shared` when all processes know it, not this one alone."""
+    rests from now, and `because` of what last failure, if that is known; `is_shared` when all processes know it, not this
+    one alone."""
 
     provider: str
     model: str
@@ -49,6 +50,7 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
     open_seconds: float = 0.0
     rest_seconds: float = 0.0
+    because: CallOutcome | None = None
     is_shared: bool = False
 
 
@@ -67,6 +69,7 @@ class Breaker:
         "_rest_from",
         "_row",
         "_window",
+        "because",
         "failures",
         "pause_seconds",
         "turn",
@@ -75,6 +78,7 @@ class Breaker:
     def __init__(self) -> None:
         self.turn = 0
         self.failures = 0
+        self.because: CallOutcome | None = None
         self.pause_seconds = 0.0
         self._row = 0
         self._window = _Window()
@@ -129,19 +133,30 @@ class Breaker:
     def close(self) -> None:
         """It works: found here by a probe, or by somebody else."""
         self.failures = 0
+        self.because = None
         self.pause_seconds = 0.0
         self._begin_turn()
 
-    def rest(self, now: float, *, seconds: float, pause_seconds: float, failures: int, open_seconds: float) -> None:
+    def rest(
+        self,
+        now: float,
+        *,
+        seconds: float,
+        pause_seconds: float,
+        failures: int,
+        open_seconds: float,
+        because: CallOutcome | None,
+    ) -> None:
         """Somebody else found that it does not work: it rests for `seconds` more of a rest of `pause_seconds`."""
         self._opened_at = now - open_seconds
-        self.failures = failures
+        self.failures, self.because = failures, because
         self._rest_for(seconds, pause_seconds, now)
 
     def _count(self, outcome: CallOutcome, now: float) -> None:
         if outcome is CallOutcome.OK:
             self.failures = self._row = 0
         elif outcome in FAILURES:
+            self.because = outcome  # an answer may be the call after which the rate is too high
             self.failures += 1
             self._row += outcome in _CERTAIN
         else:
@@ -154,7 +169,7 @@ class Breaker:
         if self.is_closed:
             self._opened_at = now
         else:
-            self.failures += 1
+            self.failures, self.because = self.failures + 1, outcome
         least = AUTH_REST_SECONDS if outcome is CallOutcome.AUTH else REST_SECONDS
         pause = max(2 * self.pause_seconds, least)
         self._rest_for(pause, pause, now)

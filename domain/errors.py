@@ -78,6 +78,11 @@ class AiUnavailable(RuleViolation):
 
     code = "AI_UNAVAILABLE"
 
+    def __init__(self, message: str | None = None, *, rest_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.rest_seconds = rest_seconds
+        """How long all of them rest, None when one may be asked now."""
+
 
 class AiBudgetExceeded(RuleViolation):
     """The money set aside for AI models is spent for today. Give facts and a condition yourself, or try again tomorrow (UTC)."""

@@ -22,6 +22,7 @@ from bootstrap.settings import Settings, SettingsInvalid, read_settings
 from commands.asking import Asking, PlannedCall, Provider, Reply
 from commands.classifying import ModelClassifier
 from commands.plan_compiler import PlanCompiler
+from domain.breaker import BreakerState, BreakerView
 from domain.model_call import CallOutcome, ModelCalled
 from evals.plan_cases import CONDITIONS, CORPUS, NOW, Case, Outcome, Result, play, read_cases
 
@@ -72,6 +73,10 @@ class Accounts:
 
     def note(self, provider: str, model: str, outcome: CallOutcome) -> None:
         """Nobody rests."""
+
+    def view(self, provider: str, model: str) -> BreakerView:
+        """It may be asked."""
+        return BreakerView(provider=provider, model=model, state=BreakerState.CLOSED)
 
     def called(self, call: PlannedCall, called: ModelCalled) -> None:
         """Nobody else looks."""

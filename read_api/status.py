@@ -15,6 +15,7 @@ from litestar.di import NamedDependency
 from commands.http.form import AnyRequest, Envelope, answer
 from domain.breaker import BreakerState, BreakerView
 from domain.budget import budget_stream, day_of
+from domain.model_call import CallOutcome
 from domain.operation import INSTALLATION
 from read_api.database import Pool, fetch_row, fetch_rows
 from read_api.reading import LIST_REFUSALS, Reads
@@ -48,8 +49,8 @@ select from event where stream_id = %(stream)s and (data->>'limit_micros')::bigi
 class ProviderStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How a provider does, by its latest 200 calls of one day: `ok`: it answers; `failing`: none of these calls was
     answered; `resting`: it failed so often that nobody asks it until `rests_until`; `trying`: it has rested, and the next
-    call shows whether it works; `unknown`: it was not asked. `latency_ms` is the median of its answers. Rules, which are no
-    service, have no model and are always `ok`."""
+    call shows whether it works; `unknown`: it was not asked. Of one that rests or is tried, `because` is how the last call ended
+    that failed. `latency_ms` is the median of its answers. Rules, which are no service, have no model and are always `ok`."""
 
     name: str
     model: str | None
@@ -60,6 +61,7 @@ class ProviderStatus(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
     down_since: datetime | None = None
     rests_until: datetime | None = None
+    because: CallOutcome | None = None
     is_shared: bool = True
 
 
@@ -145,6 +147,7 @@ def _told(breaker: BreakerView, calls: Mapping[str, Any], now: datetime) -> Prov
         failures=breaker.failures,
         down_since=None if breaker.state is BreakerState.CLOSED else now - timedelta(seconds=breaker.open_seconds),
         rests_until=now + timedelta(seconds=breaker.rest_seconds) if rests else None,
+        because=breaker.because,
         is_shared=breaker.is_shared,
     )
 

@@ -1,5 +1,6 @@
 """From exceptions to answers: each a stable code, a message a person can act on, and never an internal."""
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -35,7 +36,7 @@ log = structlog.get_logger()
 
 RETRY_AFTER_SECONDS = 2
 AI_RETRY_AFTER_SECONDS = 30
-"""About as long as a provider rests that failed."""
+"""Where one of the providers failed and does not rest."""
 
 STATUS_OF_RULE: Mapping[type[RuleViolation], int] = {
     InvalidInput: 400,
@@ -80,8 +81,9 @@ def on_rule(request: AnyRequest, error: RuleViolation) -> Failure:
     status = next(STATUS_OF_RULE[cls] for cls in type(error).__mro__ if cls in STATUS_OF_RULE)
     details = details_of(error) if error.field else []
     answer = failure(request, status, error.code, error.message, details)
-    if status == 503:
-        answer.headers["Retry-After"] = str(AI_RETRY_AFTER_SECONDS)
+    if isinstance(error, AiUnavailable):
+        rest = AI_RETRY_AFTER_SECONDS if error.rest_seconds is None else max(1, math.ceil(error.rest_seconds))
+        answer.headers["Retry-After"] = str(rest)
     if status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     return answer

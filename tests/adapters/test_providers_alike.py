@@ -5,12 +5,13 @@ import asyncio
 import gzip
 import json
 import logging
+import socket
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import anthropic
@@ -166,6 +167,23 @@ async def test_an_error_is_typed_and_not_tried_again_by_the_sdk(
     assert (reply.outcome, reply.usage, reply.text) == (outcome, NOTHING_USED, "")
     assert reply.message
     assert answer.status == 200 or str(answer.status) in reply.message
+    assert reply.is_unheard == (answer is CUT), "an error is no answer, and is not paid for"
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (401, CallOutcome.AUTH),
+        (429, CallOutcome.RATE_LIMITED),
+        (503, CallOutcome.OVERLOADED),
+        (307, CallOutcome.BAD_REQUEST),
+    ],
+)
+async def test_an_error_that_is_cut_off_is_told_by_its_status(kind: Kind, status: int, outcome: CallOutcome) -> None:
+    async with place(kind, replace(CUT, status=status)) as here:
+        reply = await here.ask()
+    assert (reply.outcome, reply.is_unheard) == (outcome, False)
+    assert f"({status})" in str(reply.message)
 
 
 async def test_an_account_without_money_is_told_by_its_words_where_its_type_does_not_say_so(kind: Kind) -> None:
@@ -197,12 +215,96 @@ async def test_when_the_provider_wants_to_be_asked_again_is_told_in_seconds(
         assert (await here.ask()).retry_after_seconds == seconds
 
 
-async def test_a_provider_that_is_not_there_is_overloaded(kind: Kind) -> None:
+async def test_a_provider_that_is_not_there_is_overloaded_and_told_with_its_address(kind: Kind) -> None:
     async with place(kind, ok({})) as here:
-        gone = made(kind, here.server.url)
-    reply = await gone.call(ASKED, seconds=10)
-    await gone.close()
-    assert (reply.outcome, reply.usage) == (CallOutcome.OVERLOADED, NOTHING_USED)
+        url = here.server.url
+    assert await asked_at(kind, url) == Reply(
+        outcome=CallOutcome.OVERLOADED,
+        message=f"{url} could not be reached: it takes no connections there; does the server run, and are its host and port right?",
+    )
+
+
+async def asked_at(kind: Kind, url: str, *, key: str = KEY) -> Reply:
+    provider = made(kind, url, key)
+    try:
+        return await provider.call(ASKED, seconds=10)
+    finally:
+        await provider.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "where", "why"),
+    [
+        (
+            "http://anna:secret@127.0.0.1:1/deep/path?token=secret",
+            "http://127.0.0.1:1",
+            "it takes no connections there",
+        ),
+        ("http://[::1]:1", "http://[::1]:1", ""),
+        ("http://no.such.host.invalid", "http://no.such.host.invalid:80", "no such host is found"),
+        ("https://no.such.host.invalid", "https://no.such.host.invalid:443", "no such host is found"),
+    ],
+)
+async def test_of_the_address_of_one_that_cannot_be_reached_only_the_server_is_told(
+    kind: Kind, url: str, where: str, why: str, reached_out: list[str]
+) -> None:
+    reply = await asked_at(kind, url, key="")
+    assert set(reached_out) <= {"no.such.host.invalid"}
+    reached_out.clear()
+    assert (reply.outcome, reply.is_unheard) == (CallOutcome.OVERLOADED, False)
+    assert str(reply.message).startswith(f"{where} could not be reached: {why}")
+    for untold in ("anna", "secret", "deep", "token", "v1"):
+        assert untold not in str(reply.message)
+
+
+async def test_who_cannot_be_connected_in_time_is_not_reached_and_nothing_was_sent(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.provider_http.CONNECT_SECONDS_MAX", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        while not await is_full(full, waiting):
+            pass
+        where = f"http://127.0.0.1:{full.getsockname()[1]}"
+        reply = await asked_at(kind, where)
+    assert (reply.outcome, reply.is_unheard) == (CallOutcome.OVERLOADED, False)
+    assert str(reply.message).startswith(f"{where} could not be reached: no connection within 0.2 seconds")
+
+
+async def is_full(server: socket.socket, waiting: ExitStack) -> bool:
+    """Whether it takes no more connections, of which it has one more now."""
+    client = waiting.enter_context(socket.socket())
+    client.settimeout(0)
+    try:
+        async with asyncio.timeout(0.2):
+            await asyncio.get_running_loop().sock_connect(client, server.getsockname())
+    except TimeoutError:
+        return True
+    return False
+
+
+async def test_a_server_without_tls_where_it_is_wanted_is_not_reached(kind: Kind) -> None:
+    async with place(kind, ok({})) as here:
+        reply = await asked_at(kind, here.server.url.replace("http:", "https:"))
+        assert here.server.count == 0
+    assert (reply.outcome, reply.is_unheard) == (CallOutcome.OVERLOADED, False)
+    assert "could not be reached: its certificate or its TLS is not as it should be" in str(reply.message)
+
+
+async def test_a_connection_that_breaks_off_may_have_brought_an_answer(kind: Kind) -> None:
+    async with place(kind, CUT) as here:
+        reply = await here.ask()
+    broke_off = f"the connection to {here.server.url} broke off before the whole answer was there (ClientPayloadError)"
+    assert reply == Reply(outcome=CallOutcome.OVERLOADED, message=broke_off, is_unheard=True)
+
+
+async def test_whether_one_that_hangs_up_has_read_the_request_nobody_knows(kind: Kind) -> None:
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        reply = await asked_at(kind, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    assert (reply.outcome, reply.usage, reply.is_unheard) == (CallOutcome.OVERLOADED, NOTHING_USED, True)
+    assert "broke off before the whole answer was there" in str(reply.message)
 
 
 @pytest.mark.parametrize("answer", [HANG, DRIP, slow(ok({}), 60)])
@@ -359,7 +461,8 @@ async def test_a_key_that_no_header_can_hold_is_an_outcome_that_does_not_show_it
 ) -> None:
     async with place(kind, failing(401), key) as here:
         reply = await here.ask()
-    assert reply.outcome in {CallOutcome.OVERLOADED, CallOutcome.BAD_REQUEST, CallOutcome.AUTH}
+        assert here.server.count == (0 if "\n" in key else 1)
+    assert (reply.outcome, reply.is_unheard) in {(CallOutcome.BAD_REQUEST, False), (CallOutcome.AUTH, False)}
     assert "sk-with" not in f"{reply.message}{caplog.text}"
 
 

@@ -23,7 +23,7 @@ from adapters.postgres_event_store import PostgresEventStore
 from adapters.postgres_model_ledger import PostgresModelLedger
 from adapters.postgres_pool import Pool
 from adapters.redis_breakers import AWAY_SECONDS, KEPT_SECONDS, READ_SECONDS, RedisBreakers
-from commands.asking import Answered, Asking, Inquiry
+from commands.asking import ROUNDS_MAX, Answered, Asking, Inquiry
 from domain.breaker import (
     AUTH_REST_SECONDS,
     FAILURES_IN_A_ROW,
@@ -35,7 +35,7 @@ from domain.breaker import (
 from domain.budget import Budgets
 from domain.model_call import CallOutcome, OnBehalf, Task
 from tests.conftest import AT
-from tests.model_server import HANG, ModelServer, failing, model_server, ok
+from tests.model_server import CUT, HANG, ModelServer, failing, model_server, ok
 from tests.workers.world import until
 
 OK, OVERLOADED, NOT_MADE = CallOutcome.OK, CallOutcome.OVERLOADED, CallOutcome.BUDGET_EXCEEDED
@@ -178,6 +178,84 @@ async def test_what_one_process_opens_the_others_skip(
     view = await seen(other)
     assert (view.state, view.failures, view.is_shared) == (OPEN, FAILURES_IN_A_ROW, True)
     assert 0 < view.rest_seconds <= REST_SECONDS
+
+
+async def test_why_it_rests_is_known_to_all(
+    one: RedisBreakers, other: RedisBreakers, process: Process, clock: Clock
+) -> None:
+    await calls(other, OK)
+    await calls(one, CallOutcome.AUTH)
+    await settled(one)
+    assert one.view(*CLAUDE).because is CallOutcome.AUTH
+    assert other.view(*CLAUDE).because is None, "it has still to hear of it"
+    await later(clock, other)
+    assert (other.view(*CLAUDE).state, other.view(*CLAUDE).because) == (OPEN, CallOutcome.AUTH)
+    assert 0 < other.view(*CLAUDE).rest_seconds <= AUTH_REST_SECONDS
+    assert (await seen(process("new"))).because is CallOutcome.AUTH
+    clock.seconds += AUTH_REST_SECONDS
+    await calls(other, OVERLOADED)
+    await settled(other)
+    await later(clock, one)
+    assert one.view(*CLAUDE).because is OVERLOADED
+    clock.seconds += 2 * AUTH_REST_SECONDS
+    await calls(one, OK)
+    assert one.view(*CLAUDE).because is None
+
+
+KEY = "t:breaker:claude:opus"
+EARLIER = {"changed": "1700000000000000", "pause": "60000000", "failures": "3", "opened": "1700000000000000"}
+"""What a process of an earlier version tells: all but why."""
+
+
+async def tells(client: redis.Redis, **given: str) -> None:
+    """A process of another version, of a rest of which half a minute is left."""
+    now_seconds, _ = await client.time()
+    fields = EARLIER | {"until": str((now_seconds + 30) * 1_000_000)} | given
+    await client.hset(KEY, items=[part for field in fields.items() for part in field])
+
+
+async def test_what_an_earlier_version_tells_is_believed_and_no_reason_made_up(
+    client: redis.Redis, one: RedisBreakers, other: RedisBreakers, clock: Clock
+) -> None:
+    await tells(client)
+    view = await seen(one)
+    assert (view.state, view.failures, view.because) == (OPEN, 3, None)
+    clock.seconds += AUTH_REST_SECONDS
+    await calls(one, CallOutcome.AUTH)
+    await settled(one)
+    kept = await client.hgetall(KEY)
+    assert kept.keys() == {name.encode() for name in (*EARLIER, "until", "because")}
+    assert all(kept[name.encode()].isdigit() for name in (*EARLIER, "until")), "which it reads as before"
+    await tells(client)
+    view = await seen(other)
+    assert (view.state, view.because) == (OPEN, None), "the reason was another change's"
+
+
+async def test_what_a_later_version_rests_because_of_is_not_known_here(client: redis.Redis, one: RedisBreakers) -> None:
+    await tells(client, because=f"{EARLIER['changed']} on_holiday")
+    view = await seen(one)
+    assert (view.state, view.because) == (OPEN, None)
+
+
+async def test_who_hears_an_answer_without_having_been_allowed_to_ask_ends_the_rest_for_all(
+    one: RedisBreakers, other: RedisBreakers, process: Process, clock: Clock
+) -> None:
+    await calls(one, CallOutcome.AUTH)
+    await settled(one)
+    assert not await other.allows(*CLAUDE)
+    check = process("check")
+    assert await check.end_rest(*CLAUDE)
+    assert await later(clock, one, other) == [CLOSED, CLOSED]
+    assert await one.allows(*CLAUDE)
+    assert await other.allows(*CLAUDE)
+    assert not await check.end_rest(*CLAUDE), "it rests no more"
+
+
+async def test_no_rest_is_said_to_be_ended_that_redis_did_not_hear_of(own: Own) -> None:
+    await calls(own.breakers, CallOutcome.AUTH)
+    await settled(own.breakers)
+    own.server.stop()
+    assert not await own.breakers.end_rest(*CLAUDE)
 
 
 async def test_closed_it_costs_no_round_trip_but_one_each_second(
@@ -463,6 +541,35 @@ async def answer(of: Asking, *, seconds: float = 30.0) -> Answered[str]:
 
 def claude(server: ModelServer) -> ClaudeProvider:
     return ClaudeProvider("sk-made-up", "opus", server.url)
+
+
+async def test_an_inquiry_that_meets_only_those_who_rest_says_why_and_until_when(
+    pool: Pool, one: RedisBreakers
+) -> None:
+    async with model_server(failing(401)) as first, model_server(failing(529)) as second:
+        openai = OpenAIProvider("sk-made-up", "gpt", second.openai_url)
+        async with asking(pool, one, claude(first), openai) as both:
+            await calls(one, CallOutcome.AUTH)
+            await opens(one, of=OPENAI)
+            found = await answer(both)
+        assert (found.outcome, found.provider, found.calls, found.cost_micros) == (CallOutcome.AUTH, "claude", 0, 0)
+        assert (found.message, found.rest_seconds) == ("it rests, and is asked again in 60 seconds", REST_SECONDS)
+        assert first.count == second.count == 0
+
+
+async def test_what_breaks_off_costs_the_most_it_can_and_what_is_not_reached_nothing(
+    pool: Pool, one: RedisBreakers
+) -> None:
+    async with model_server(CUT) as server:
+        async with asking(pool, one, claude(server)) as alone:
+            found = await answer(alone)
+        assert (found.outcome, found.calls, server.count) == (OVERLOADED, ROUNDS_MAX, ROUNDS_MAX)
+        assert found.cost_micros >= ROUNDS_MAX
+        away = claude(server)
+    async with asking(pool, one, away) as alone:
+        found = await answer(alone)
+    assert (found.outcome, found.cost_micros) == (OVERLOADED, 0)
+    assert f"{server.url} could not be reached" in str(found.message)
 
 
 async def test_inquiries_go_past_a_provider_that_rests(pool: Pool, one: RedisBreakers) -> None:

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio as redis
 
 from adapters.claude_provider import ClaudeProvider
+from adapters.data_dir import DataDirLock, publish_endpoints
 from adapters.model_prices import ModelPrices
 from adapters.openai_provider import OpenAIProvider
+from adapters.redis_breakers import READ_SECONDS, RedisBreakers
 from cli.ai_check import Checked, SetUp, check
 from domain.model_call import CallOutcome, TokenUsage
 from tests.cli.vigil_process import COMMAND, SECONDS_MAX, environment
@@ -91,6 +94,7 @@ async def test_one_that_cannot_be_reached_keeps_nobody_from_asking_the_next(serv
     found = await checked([away, *both(server)[1:]])
     assert [each.outcome for each in found] == [CallOutcome.OVERLOADED, CallOutcome.OK]
     assert (found[0].model, found[0].cost_micros) == ("small", 0)
+    assert str(found[0].message).startswith("http://127.0.0.1:1 could not be reached")
 
 
 def vigil_ai(tmp_path: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -146,6 +150,94 @@ async def test_it_exits_with_1_when_one_does_not(server: ModelServer, tmp_path: 
     assert shown.returncode == 1
     assert "failed  claude  auth: " in shown.stdout
     assert "→ correct ANTHROPIC_API_KEY" in shown.stdout
+
+
+class Workers:
+    """What processes of one installation know of a provider, by a clock that stands until it is moved."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.seconds = 0.0
+        self.one, self.other = (
+            RedisBreakers(client, namespace="check", holder=holder, monotonic=lambda: self.seconds)
+            for holder in ("one", "other")
+        )
+
+    async def rests(self, provider: str) -> None:
+        assert await self.one.allows(provider, "small")
+        self.one.note(provider, "small", CallOutcome.AUTH)
+        await self.one.close()
+
+    async def allowed(self, provider: str) -> list[bool]:
+        """Once each of them has heard of the others."""
+        self.seconds += READ_SECONDS
+        return [await each.allows(provider, "small") for each in (self.one, self.other)]
+
+
+@pytest.fixture
+async def workers(redis_url: str) -> AsyncIterator[Workers]:
+    async with redis.from_url(redis_url) as client:
+        made = Workers(client)
+        yield made
+        await made.one.close()
+        await made.other.close()
+
+
+MODELS = {
+    "VIGIL_CLAUDE_MODEL": "small",
+    "VIGIL_OPENAI_MODEL": "small",
+    "VIGIL_AI_PRICES": "stand-in-1=1/2,small=1/2",
+    "VIGIL_REDIS_NAMESPACE": "check",
+}
+
+
+async def test_one_that_answers_is_asked_again_by_all_processes_and_one_that_fails_goes_on_resting(
+    server: ModelServer, tmp_path: Path, workers: Workers, redis_url: str
+) -> None:
+    for name in ("claude", "openai"):
+        await workers.rests(name)
+        assert await workers.allowed(name) == [False, False]
+    server.script = [READY, failing(401)]
+    settings = set_up(server) | MODELS | {"VIGIL_REDIS_URL": redis_url}
+    done = await in_a_process(tmp_path, **settings)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.count("→ it rested, and is asked again from now on") == 1
+    assert await workers.allowed("claude") == [True, True]
+    assert await workers.allowed("openai") == [False, False]
+    server.script = READY
+    again = json.loads((await in_a_process(tmp_path, "--json", **settings)).stdout)
+    assert [each["rest_ended"] for each in again] == [False, True]
+    assert await workers.allowed("openai") == [True, True]
+
+
+async def test_where_redis_is_that_of_a_running_vigil_is_found_in_its_folder(
+    server: ModelServer, tmp_path: Path, workers: Workers, redis_url: str
+) -> None:
+    await workers.rests("claude")
+    folder = tmp_path / "data"
+    with DataDirLock(folder):
+        publish_endpoints(folder, {"redis": redis_url})
+        done = await in_a_process(tmp_path, **set_up(server) | MODELS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert await workers.allowed("claude") == [True, True]
+
+
+async def test_one_that_fails_the_check_is_asked_by_workers_as_before(
+    server: ModelServer, tmp_path: Path, workers: Workers, redis_url: str
+) -> None:
+    server.script = failing(401)
+    for _ in range(2):
+        done = await in_a_process(tmp_path, **set_up(server) | MODELS | {"VIGIL_REDIS_URL": redis_url})
+        assert done.returncode == 1
+    assert await workers.allowed("claude") == [True, True]
+
+
+async def test_without_redis_it_says_in_a_line_that_who_rests_goes_on_resting(
+    server: ModelServer, tmp_path: Path
+) -> None:
+    done = await in_a_process(tmp_path, **set_up(server), VIGIL_REDIS_URL="redis://127.0.0.1:1")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    [told] = done.stderr.splitlines()
+    assert told.startswith("warning: Redis does not answer: a provider that rests is asked when its rest is over")
 
 
 def test_with_rules_alone_it_says_what_to_set(tmp_path: Path) -> None:

@@ -85,8 +85,9 @@ async def test_who_rests_or_never_answers_is_told_and_fails_only_where_nobody_is
     claude, openai = await installation.says()
     assert (claude.level, openai.level) == (Level.WARNING, Level.OK)
     assert "is asked by nobody until " in claude.message
-    assert claude.message.endswith(": 1 calls failed since its last answer")
+    assert claude.message.endswith(": 1 calls failed since its last answer; it does not take the key")
     assert "`vigil ai check`" in str(claude.cure)
+    assert "ends the rest of one that answers well" in str(claude.cure)
     installation.calls("openai", CallOutcome.TIMEOUT)
     claude, openai = await installation.says()
     assert (claude.level, openai.level) == (Level.FAILED, Level.FAILED)
@@ -111,7 +112,7 @@ def test_a_provider_without_its_key_is_refused_in_one_message(tmp_path: Path) ->
         done = vigil(*command, data_dir=str(tmp_path / "data"), ai_providers="claude,rules")
         assert done.returncode == 1, done
         assert done.stderr.count("error: ") == 1
-        assert "VIGIL_AI_PROVIDERS names claude, which needs ANTHROPIC_API_KEY" in done.stderr
+        assert "VIGIL_AI_PROVIDERS: claude needs ANTHROPIC_API_KEY" in done.stderr
         assert "Traceback" not in done.stderr
         assert not (tmp_path / "data").exists()
     told = vigil("doctor", "--json", data_dir=str(tmp_path / "data"), ai_providers="claude,rules")

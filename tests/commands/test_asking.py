@@ -1,7 +1,7 @@
 """Asking models: who is asked, how often, and what can come of it, whatever providers do."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from commands.asking import (
     ATTEMPT_SECONDS_MIN,
     FAIR_SECONDS_MIN,
     GARBAGE_ROUNDS_MAX,
+    NO_TIME,
     ROUNDS_MAX,
     Answered,
     Asking,
@@ -25,7 +26,9 @@ from commands.asking import (
     PlannedCall,
     Reply,
 )
-from domain.model_call import UNAVAILABLE, CallOutcome, ModelCalled, OnBehalf, Task, TokenUsage
+from commands.unread import why_unread
+from domain.breaker import BreakerState, BreakerView
+from domain.model_call import IN_VAIN, UNAVAILABLE, CallOutcome, ModelCalled, OnBehalf, Task, TokenUsage
 from tests.conftest import AT
 from tests.skipping_loop import run_skipping
 
@@ -81,7 +84,7 @@ class Books:
     budget: int | None = None
     admit_seconds: float = 0
     is_away: bool = False
-    resting: frozenset[str] = frozenset()
+    resting: Mapping[str, BreakerView] = field(default_factory=dict)
     open: set[UUID] = field(default_factory=set)
     recorded: list[ModelCalled] = field(default_factory=list)
     noted: list[tuple[str, CallOutcome]] = field(default_factory=list)
@@ -117,6 +120,9 @@ class Books:
 
     def note(self, provider: str, model: str, outcome: CallOutcome) -> None:
         self.noted.append((provider, outcome))
+
+    def view(self, provider: str, model: str) -> BreakerView:
+        return self.resting.get(provider) or BreakerView(provider=provider, model=model, state=BreakerState.CLOSED)
 
     def called(self, call: PlannedCall, called: ModelCalled) -> None:
         self.seen.append(called)
@@ -219,10 +225,85 @@ def test_who_is_preferred_is_asked_first_and_the_others_after() -> None:
 
 def test_who_rests_is_not_asked() -> None:
     resting, other = Scripted("claude", [reply()]), Scripted("openai", [reply()])
-    answered, seconds = ask(Books(resting=frozenset({"claude"})), resting, other)
-    assert (answered.provider, resting.asked, seconds) == ("openai", 0, 0)
-    nobody, seconds = ask(Books(resting=frozenset({"claude"})), resting)
+    answered, seconds = ask(Books(resting=rests("claude")), resting, other)
+    assert (answered.provider, answered.rest_seconds, resting.asked, seconds) == ("openai", None, 0, 0)
+    nobody, seconds = ask(Books(resting=rests("claude")), resting)
     assert (nobody.outcome, nobody.calls, seconds) == (CallOutcome.OVERLOADED, 0, 0)
+
+
+def rests(*names: str, because: CallOutcome | None = None, seconds: float = 42.1) -> dict[str, BreakerView]:
+    state = BreakerState.OPEN if seconds else BreakerState.HALF_OPEN
+    return {
+        name: BreakerView(provider=name, model="m-1", state=state, rest_seconds=seconds, because=because)
+        for name in names
+    }
+
+
+@pytest.mark.parametrize(
+    ("because", "seconds", "outcome", "told"),
+    [
+        (
+            CallOutcome.AUTH,
+            42.1,
+            CallOutcome.AUTH,
+            "it does not take the key (it rests, and is asked again in 43 seconds)",
+        ),
+        (
+            CallOutcome.TIMEOUT,
+            0.2,
+            CallOutcome.TIMEOUT,
+            "there was no whole answer in time (it rests, and is asked again in 1 second)",
+        ),
+        (
+            CallOutcome.RATE_LIMITED,
+            0.0,
+            CallOutcome.RATE_LIMITED,
+            "it takes no more requests at present (it rested, and one call is trying it now)",
+        ),
+        (
+            CallOutcome.MALFORMED,
+            3.0,
+            CallOutcome.OVERLOADED,
+            (
+                "it does not work at present (it rests because its answer was not of the form that was asked for, and is asked"
+                " again in 3 seconds)"
+            ),
+        ),
+        (None, 3.0, CallOutcome.OVERLOADED, "it does not work at present (it rests, and is asked again in 3 seconds)"),
+    ],
+)
+def test_when_all_rest_why_the_first_of_them_does_is_told_and_when_it_is_asked_again(
+    because: CallOutcome | None, seconds: float, outcome: CallOutcome, told: str
+) -> None:
+    resting = rests("claude", because=because, seconds=seconds) | rests("openai", because=CallOutcome.OVERLOADED)
+    answered, _ = ask(
+        Books(resting=resting), Scripted("openai", [reply()]), Scripted("claude", [reply()]), prefer="claude"
+    )
+    assert (answered.outcome, answered.provider, answered.calls) == (outcome, "claude", 0)
+    assert why_unread(answered.outcome, answered.provider, answered.message) == f"claude read nothing: {told}"
+    assert answered.outcome not in IN_VAIN, "nobody paid for it"
+
+
+def test_how_long_all_of_them_rest_is_how_long_the_first_that_comes_back_does() -> None:
+    both = rests("a", seconds=9.0) | rests("b", seconds=4.5)
+    assert ask(Books(resting=both), Scripted("a", [reply()]), Scripted("b", [reply()]))[0].rest_seconds == 4.5
+    failing = Scripted("b", [reply(CallOutcome.AUTH)])
+    answered, _ = ask(Books(resting=rests("a")), Scripted("a", [reply()]), failing)
+    assert (answered.provider, answered.rest_seconds) == ("b", None), "b is asked again at once"
+
+
+@dataclass
+class Opening(Books):
+    """Books in which whoever does not take the key rests from then on."""
+
+    def note(self, provider: str, model: str, outcome: CallOutcome) -> None:
+        self.resting = rests(provider, because=outcome) if outcome is CallOutcome.AUTH else {}
+
+
+def test_a_call_that_makes_the_last_of_them_rest_is_told_with_how_long_that_is() -> None:
+    answered, _ = ask(Opening(), Scripted("claude", [reply(CallOutcome.AUTH)]))
+    assert (answered.outcome, answered.calls, answered.rest_seconds) == (CallOutcome.AUTH, 1, 42.1)
+    assert ask(Opening(), Scripted("claude", [reply()]))[0].rest_seconds is None
 
 
 def test_when_the_money_is_spent_nobody_is_asked_any_more() -> None:
@@ -275,7 +356,7 @@ def test_a_call_that_waits_for_the_ledger_ends_in_time_all_the_same() -> None:
 def test_with_too_little_time_left_nobody_is_asked() -> None:
     provider = Scripted("claude", [reply()])
     answered, _ = ask(Books(), provider, until=ATTEMPT_SECONDS_MIN / 2)
-    assert (answered.outcome, provider.asked) == (CallOutcome.OVERLOADED, 0)
+    assert (answered.outcome, answered.message, provider.asked) == (CallOutcome.TIMEOUT, NO_TIME, 0)
 
 
 replies = st.one_of(

@@ -16,7 +16,7 @@ from commands.event_store import ConcurrentAppend
 from commands.http.failures import EXCEPTION_HANDLERS
 from commands.http.request import RequestIds
 from commands.identity import SessionInvalid
-from domain.errors import Conflict, DuplicateName, InvalidInput, NotFound
+from domain.errors import AiUnavailable, Conflict, DuplicateName, InvalidInput, NotFound
 
 FAILURES: dict[str, Exception] = {
     "input": InvalidInput("a name is 1 to 120 printable characters", field="name"),
@@ -27,6 +27,9 @@ FAILURES: dict[str, Exception] = {
     "overtaken": ConcurrentAppend(),
     "no-answer": TimeoutError("the secret host 10.0.0.1 does not answer"),
     "refused": ConnectionRefusedError(),
+    "model": AiUnavailable(),
+    "model-rests": AiUnavailable("claude rests", rest_seconds=42.1),
+    "model-tried": AiUnavailable("claude is tried", rest_seconds=0.0),
     "bug": KeyError("a secret"),
     "framework": HTTPException("a secret", status_code=507),
     "teapot": HTTPException(status_code=418, headers={"X-Kept": "yes"}),
@@ -65,6 +68,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         ("overtaken", 409, "VERSION_CONFLICT", []),
         ("no-answer", 503, "SERVICE_UNAVAILABLE", []),
         ("refused", 503, "SERVICE_UNAVAILABLE", []),
+        ("model", 503, "AI_UNAVAILABLE", []),
         ("bug", 500, "INTERNAL_ERROR", []),
         ("framework", 500, "INTERNAL_ERROR", []),
         ("teapot", 418, "REQUEST_REFUSED", []),
@@ -88,6 +92,9 @@ async def test_each_failure_has_its_status_its_code_and_the_field(
 
 async def test_who_may_come_again_is_told_when_and_who_may_log_in_is_told_how(client: httpx.AsyncClient) -> None:
     assert (await client.get("/raise/no-answer")).headers["Retry-After"] == "2"
+    assert (await client.get("/raise/model")).headers["Retry-After"] == "30"
+    assert (await client.get("/raise/model-rests")).headers["Retry-After"] == "43"
+    assert (await client.get("/raise/model-tried")).headers["Retry-After"] == "1"
     assert (await client.get("/raise/session")).headers["WWW-Authenticate"] == "Bearer"
     assert (await client.get("/raise/teapot")).headers["X-Kept"] == "yes"
 

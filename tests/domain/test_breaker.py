@@ -129,6 +129,20 @@ def test_a_key_that_is_not_taken_opens_it_at_once_for_longer(asked: Asked) -> No
     assert asked.rest == 2 * AUTH_REST_SECONDS
 
 
+@pytest.mark.parametrize("failure", sorted(FAILURES))
+def test_it_tells_of_the_last_failure_also_when_an_answer_opens_it_and_when_a_probe_fails(
+    asked: Asked, failure: CallOutcome
+) -> None:
+    asked.calls(failure)
+    if failure is not AUTH:
+        asked.calls(failure, failure, OK, OK)
+    assert (asked.state(), asked.breaker.because) == (BreakerState.OPEN, failure)
+    asked.probes(TIMEOUT)
+    assert asked.breaker.because is TIMEOUT
+    asked.probes(OK)
+    assert asked.breaker.because is None
+
+
 def test_each_probe_that_fails_doubles_the_rest_up_to_its_bound(opened: Asked) -> None:
     rests = []
     for _ in range(8):
@@ -202,13 +216,14 @@ def test_who_notes_in_the_present_turn_while_it_rests_changes_nothing(opened: As
 
 def test_what_somebody_else_found_holds_here(asked: Asked) -> None:
     before = asked.begins()
-    asked.breaker.rest(asked.now, seconds=7, pause_seconds=40, failures=9, open_seconds=75)
+    asked.breaker.rest(asked.now, seconds=7, pause_seconds=40, failures=9, open_seconds=75, because=AUTH)
     assert (asked.state(), asked.rest, asked.breaker.failures) == (BreakerState.OPEN, 7, 9)
     assert asked.breaker.open_seconds(asked.now) == 75
     asked.breaker.note(before, OK, asked.now)
     assert asked.state() is BreakerState.OPEN
+    assert asked.breaker.because is AUTH
     asked.probes(TIMEOUT)
-    assert asked.rest == 80
+    assert (asked.rest, asked.breaker.because) == (80, TIMEOUT)
     asked.breaker.close()
     assert asked.state() is BreakerState.CLOSED
 
@@ -217,7 +232,7 @@ def test_what_somebody_else_found_holds_here(asked: Asked) -> None:
 def test_nobody_else_makes_it_rest_for_longer_than_it_may(
     asked: Asked, seconds: float, pause: float, rest: float
 ) -> None:
-    asked.breaker.rest(asked.now, seconds=seconds, pause_seconds=pause, failures=1, open_seconds=0)
+    asked.breaker.rest(asked.now, seconds=seconds, pause_seconds=pause, failures=1, open_seconds=0, because=None)
     assert (asked.rest, asked.breaker.is_closed) == (rest, False)
 
 
@@ -310,7 +325,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(-10, 1000), pause=st.floats(0, 1000))
     def somebody_else_opens_it(self, seconds: float, pause: float) -> None:
-        self.breaker.rest(self.now, seconds=seconds, pause_seconds=pause, failures=1, open_seconds=1)
+        self.breaker.rest(self.now, seconds=seconds, pause_seconds=pause, failures=1, open_seconds=1, because=TIMEOUT)
         self.probe, self.row = None, 0
 
     @rule()

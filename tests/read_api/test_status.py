@@ -30,7 +30,7 @@ from tests.read_api.conftest import IdTokens, Reader, given, nobody_is_erased
 
 MODELS = {"claude": "opus", "openai": "gpt"}
 LIMIT = 5_000_000
-WELL = {"failures": 0, "down_since": None, "is_shared": True}
+WELL = {"failures": 0, "down_since": None, "because": None, "is_shared": True}
 NOTHING_KNOWN = {"last_ok_at": None, "latency_ms": None, "failed_percent": None, "rests_until": None, **WELL}
 
 _CALL = """
@@ -176,10 +176,10 @@ async def test_a_provider_that_rests_says_until_when_and_then_that_it_is_tried(i
     claude, openai, _ = told["ai"]["providers"]
     assert (told["status"], claude["state"], openai["state"]) == ("degraded", "resting", "unknown")
     assert (claude["failures"], claude["down_since"]) == (5, "2026-01-01T00:00:00Z")
-    assert claude["rests_until"] == "2026-01-01T00:00:05Z"
+    assert (claude["rests_until"], claude["because"]) == ("2026-01-01T00:00:05Z", "overloaded")
     installation.seconds += REST_SECONDS
     tried = await first(installation)
-    assert (tried["state"], tried["rests_until"]) == ("trying", None)
+    assert (tried["state"], tried["rests_until"], tried["because"]) == ("trying", None, "overloaded")
     assert tried["down_since"] == "2025-12-31T23:59:55Z"
 
 

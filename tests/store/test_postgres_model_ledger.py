@@ -244,6 +244,26 @@ async def test_what_nobody_heard_the_end_of_counts_as_the_most_it_can_have_cost(
     assert await spent(application_pool, ada) == most(call)
 
 
+async def test_an_answer_that_was_made_and_never_came_counts_as_the_most_it_can_have_cost(
+    application_pool: Pool,
+) -> None:
+    made = ledger(application_pool)
+    replies = {
+        "broken off": Reply(outcome=CallOutcome.OVERLOADED, is_unheard=True),
+        "not reached": Reply(outcome=CallOutcome.OVERLOADED),
+        "told after all": Reply(outcome=CallOutcome.OVERLOADED, is_unheard=True, usage=USED),
+    }
+    ada, told = uuid7(), dict[str, tuple[bool, int]]()
+    most_micros = most(planned(ada))
+    for name, reply in replies.items():
+        call = planned(ada)
+        await made.admit(call)
+        called = await made.record(call, reply, duration_ms=1)
+        told[name] = (called.is_estimated, called.cost_micros)
+    assert told == {"broken off": (True, most_micros), "not reached": (False, 0), "told after all": (False, COST)}
+    assert await spent(application_pool, ada) == most_micros + COST
+
+
 async def test_a_call_is_recorded_once_however_often_that_is_tried(application_pool: Pool) -> None:
     ada = uuid7()
     made, call = ledger(application_pool), planned(ada)

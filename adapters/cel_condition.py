@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -27,6 +28,9 @@ PROGRAMS_MAX = 1_024
 CHARS_MAX, LOOPED_CHARS_MAX = 200_000, 20_000
 """How much text a condition may look at, outside and inside loops: CEL stops after 10,000 rounds, and a search through
 20,000 characters takes some 30 microseconds, so that the worst condition takes about a third of a second."""
+
+ALL_USED: Mapping[str, str] = MappingProxyType({})
+"""Every value that was found is among those that are judged."""
 
 _CEL_TYPES = {
     FactType.NUMBER: cel.Type.DOUBLE,
@@ -87,8 +91,11 @@ class CelConditionLanguage:
         facts: Sequence[FactSpec],
         values: Mapping[str, FactValue | None],
         temporal: Mapping[TemporalCall, FactValue | None],
+        *,
+        not_used: Mapping[str, str] = ALL_USED,
     ) -> Judgement:
-        """The verdict of `condition` over `values` (by fact name) and `temporal` results; raises like `check`.
+        """The verdict of `condition` over `values` (by fact name) and `temporal` results; raises like `check`. `not_used` says
+        in words why facts have no value that were found.
 
         A value that is missing or not of its type makes the verdict inconclusive, an undefined temporal result makes it
         not met, unless && or || or ?: decide without it, as CEL says. Where both are wanting it is inconclusive.
@@ -100,7 +107,7 @@ class CelConditionLanguage:
         def said(verdict: Verdict, reason: str | None = None) -> Judgement:
             return Judgement(condition=condition, verdict=verdict, inputs=inputs, reason=reason)
 
-        bound = _bind(program, values, temporal)
+        bound = _bind(program, values, temporal, not_used)
         try:
             result = program.expression.eval(data=bound.data)
             kind, value = result.type(), result.value()
@@ -153,11 +160,17 @@ def _check_literal(condition: str, literal: Literal) -> None:
 
 
 def _bind(
-    program: _Program, values: Mapping[str, FactValue | None], temporal: Mapping[TemporalCall, FactValue | None]
+    program: _Program,
+    values: Mapping[str, FactValue | None],
+    temporal: Mapping[TemporalCall, FactValue | None],
+    not_used: Mapping[str, str],
 ) -> _Bound:
     """Values for the variables; one without a value is left out, which CEL takes as an error that && and || absorb."""
     bound = _Bound({}, [], [])
     for name, kind in program.types.items():
+        if values.get(name) is None:
+            bound.unfit.append(not_used.get(name, f"{name} was not found"))
+            continue
         try:
             bound.data[f"{FACT_PREFIX}{name}"] = _cel_value(name, kind, values.get(name), program.strict.macros)
         except _Unfit as problem:
@@ -176,11 +189,9 @@ def _bind(
 
 
 def _cel_value(name: str, kind: FactType, value: FactValue | None, macros: int) -> object:
-    """The value as CEL wants it; `_Unfit` when it is missing, of another type, or too long to look through."""
+    """The value as CEL wants it; `_Unfit` when it is of another type, or too long to look through."""
     chars_max = LOOPED_CHARS_MAX if macros else CHARS_MAX
     match kind, value:
-        case _, None:
-            raise _Unfit(f"{name} was not found")
         case (FactType.BOOLEAN, bool()):
             return value
         case (FactType.NUMBER, int() | float()) if not isinstance(value, bool) and math.isfinite(value):

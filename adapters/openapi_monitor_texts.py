@@ -89,15 +89,21 @@ MONITOR_FIELDS: Mapping[str, Mapping[str, str]] = {
         "next_due_at": "When it looks next; null while it is paused.",
         "failing": "While the status is failing: since when the sources cannot be read, and why.",
         "forecast": "What models will cost that read for it; null where none does, in lists, and of the past.",
+        "compile_cost_micros": "What models cost that compiled its prompt, once, in millionths of a US dollar; null where none was"
+        " paid for that, and outside the answer to its creation.",
     },
     "Forecast": {
         "looks_a_day": "How often it looks, by its schedule: for a cron line the mean of 52 weeks. Null where signals alone make"
         " it look.",
         "calls_a_day_max": "How many calls of models that comes to when the evidence is new at every look. Evidence that has not"
         " changed is not read again, and costs nothing.",
-        "cost_micros_a_day_max": "What these calls cost, in millionths of a US dollar.",
-        "cost_micros_a_call": "What one of them costs: for evidence of typical size, or as in the trial.",
+        "cost_micros_a_day_max": "What these calls cost at the price of `cost_micros_a_call`, in millionths of a US dollar.",
+        "cost_micros_a_call": "What one of them costs: for evidence of typical size, or as in the trial. Larger evidence costs"
+        " more.",
+        "is_estimated": "Whether that price is an estimate for evidence of typical size, which every answer but that of a preview"
+        " has; else it is what the trial cost.",
         "basis": "What these figures rest on, in words.",
+        "notes": "What of the plan comes to nothing at present, in words: `batch`, where nobody takes batches.",
     },
     "ForkBody": {
         **{name: text.partition(" Left out:")[0] for name, text in _MONITOR.items()},
@@ -149,6 +155,8 @@ MONITOR_FIELDS: Mapping[str, Mapping[str, str]] = {
     "Preview": {
         "name": "What the monitor would be called.",
         "plan": "What it would be compiled into.",
+        "compile_cost_micros": "What models cost that compiled the prompt, once, in millionths of a US dollar; null where none was"
+        " paid for that. Whoever creates the monitor has it compiled again.",
         "forecast": "What models will cost that read for it, after what this first evaluation cost; null where none does.",
         "evaluation": "What its first evaluation would be.",
     },

@@ -249,6 +249,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "failures": "Failures since it last answered.",
         "down_since": "Since when it rests, or is tried after a rest.",
         "rests_until": "When it is asked again.",
+        "because": "Why it rests, or is tried after a rest: how the last call ended that failed.",
         "is_shared": "Whether all processes know this; false while Redis is away, and each judges by itself.",
     },
     "Meta": {

@@ -26,8 +26,7 @@ NOT_UNDERSTOOD = (
     "this prompt is not one that the built-in rules can read. They read sentences like: tell me when the price drops below"
     ' 200 EUR; tell me when the page contains "in stock"; tell me when temp max is above 30 or wind exceeds 12; tell me when'
     " the price drops by 10 % in a week; tell me when there is a new post. Or give facts and a condition yourself, for"
-    ' example facts [{"name": "price", "type": "number", "select": {"css": ".price"}}] and condition "price < 50"; or let'
-    " the operator set up an AI provider."
+    ' example facts [{"name": "price", "type": "number", "select": {"css": ".price"}}] and condition "price < 50".'
 )
 
 

@@ -60,7 +60,8 @@ class Ai:
         )
         self.figures = ModelFigures()
         self.ledger = PostgresModelLedger(pool, store, self.prices, self.budgets, now=utc_now)
-        self.batches = AiBatches(settings, pool)
+        self._tracing = ModelTracing(self.figures)
+        self.batches = AiBatches(settings, pool, self._tracing)
 
     @cached_property
     def providers(self) -> Sequence[SetUp]:
@@ -74,7 +75,7 @@ class Ai:
             providers=self.providers,
             ledger=self.ledger,
             breakers=self.breakers,
-            tracing=ModelTracing(self.figures),
+            tracing=self._tracing,
             now=utc_now,
             new_id=new_id,
         )

@@ -1,9 +1,9 @@
 """Settings of AI providers: which there are, with which keys and models, and what they may cost."""
 
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 KNOWN_PROVIDERS = ("claude", "openai", "rules")
@@ -21,11 +21,6 @@ def _as_elsewhere(name: str) -> AliasChoices:
 class AiSettings(BaseSettings):
     """What an operator decides about models."""
 
-    ai_providers: Names = Field(
-        ("rules",),
-        description="Who reads prompts and pages, in order of preference: claude, openai, rules. Rules need no key, and read"
-        " common prompts only.",
-    )
     anthropic_api_key: str | None = Field(
         None, description="Key for claude.", repr=False, validation_alias=_as_elsewhere("anthropic_api_key")
     )
@@ -45,6 +40,11 @@ class AiSettings(BaseSettings):
         description="Where openai is asked: any server that speaks its language, such as Ollama or vLLM. Unset: OpenAI's own"
         " address.",
         validation_alias=_as_elsewhere("openai_base_url"),
+    )
+    ai_providers: Names = Field(
+        ("rules",),
+        description="Who reads prompts and pages, in order of preference: claude, openai, rules. Rules need no key, and read"
+        " common prompts only.",
     )
     claude_model: str = Field("claude-haiku-5-5", min_length=1, description="Model that claude is asked for.")
     openai_model: str = Field("gpt-5.4-mini", min_length=1, description="Model that openai is asked for.")
@@ -73,13 +73,23 @@ class AiSettings(BaseSettings):
 
     @field_validator("ai_providers")
     @classmethod
-    def are_providers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        """Each is a provider this version has, named once."""
-        for name in value:
-            if name not in KNOWN_PROVIDERS:
-                raise ValueError(f"{name!r} is not a provider of this version; known are: {', '.join(KNOWN_PROVIDERS)}")
+    def are_providers(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Each is a provider this version has, named once, that has its key. That is not a check of the whole, which nobody
+        makes while one setting is wrong by itself."""
+        known = ", ".join(KNOWN_PROVIDERS)
+        wrong = [
+            f"{name!r} is not a provider of this version; known are: {known}"
+            for name in value
+            if name not in KNOWN_PROVIDERS
+        ]
         if len(set(value)) < len(value) or not value:
-            raise ValueError("name one or more providers, each once")
+            wrong.append("name one or more providers, each once")
+        if "claude" in value and not _is_given("anthropic_api_key", info):
+            wrong.append("claude needs ANTHROPIC_API_KEY")
+        if "openai" in value and not (_is_given("openai_api_key", info) or _is_given("openai_base_url", info)):
+            wrong.append("openai needs OPENAI_API_KEY, or OPENAI_BASE_URL of your own")
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return value
 
     @field_validator("ai_prices", mode="before")
@@ -103,22 +113,16 @@ class AiSettings(BaseSettings):
             raise ValueError("the address of a server begins with http:// or https://")
         return value or None
 
-    @model_validator(mode="after")
-    def have_keys(self) -> Self:
-        """Whoever is named has a key."""
-        if "claude" in self.ai_providers and not self.anthropic_api_key:
-            raise ValueError("VIGIL_AI_PROVIDERS names claude, which needs ANTHROPIC_API_KEY")
-        if "openai" in self.ai_providers and not (self.openai_api_key or self.openai_base_url):
-            raise ValueError(
-                "VIGIL_AI_PROVIDERS names openai, which needs OPENAI_API_KEY, or OPENAI_BASE_URL of your own"
-            )
-        return self
-
     @property
     def models(self) -> dict[str, str]:
         """The models by the names of their providers, in order of preference."""
         known: dict[str, str] = {"claude": self.claude_model, "openai": self.openai_model}
         return {name: known[name] for name in self.ai_providers if name in known}
+
+
+def _is_given(name: str, info: ValidationInfo) -> bool:
+    """Whether a setting further up was given; one that is wrong is told as that."""
+    return name not in info.data or bool(info.data[name])
 
 
 def _price(model: str, price: str) -> tuple[Decimal, Decimal]:

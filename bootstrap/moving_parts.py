@@ -30,7 +30,7 @@ from workers.batcher import Batcher
 from workers.call_sweeper import CallSweeper
 from workers.delivery import Delivery
 from workers.evaluation_lanes import EvaluationLanes
-from workers.evaluation_queue import PLACES, EvaluationQueue
+from workers.evaluation_queue import EvaluationQueue
 from workers.evaluator import Evaluator
 from workers.guard import Guard
 from workers.known_monitors import KnownMonitors
@@ -43,6 +43,7 @@ from workers.partitions import PartitionLeases
 from workers.projector import Projector
 from workers.relay import Relay
 from workers.retention import Retention
+from workers.room import PLACES
 from workers.scheduler import Scheduler
 from workers.sight import Sight
 

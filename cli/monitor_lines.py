@@ -22,7 +22,7 @@ def monitor_lines(monitor: Json) -> list[str]:
         *([_row("failing", f"since {failing['since']}: {_plain(failing['message'])}")] if failing else []),
         _row("prompt", _plain(monitor["prompt"])),
         *plan_lines(monitor),
-        *forecast_lines(monitor.get("forecast")),
+        *cost_lines(monitor),
         _row("last look", monitor["last_evaluated_at"] or "none yet"),
         _row("next look", monitor["next_due_at"] or "none"),
     ]
@@ -40,15 +40,22 @@ def plan_lines(plan: Json) -> list[str]:
     ]
 
 
-def forecast_lines(forecast: Json | None) -> list[str]:
-    """What models will cost that read for it, if any do."""
-    if forecast is None:
-        return []
+def cost_lines(told: Json) -> list[str]:
+    """What models will cost that read for a monitor, or for a plan that is none yet, and what those cost that compiled it."""
+    forecast, compiled = told.get("forecast"), told.get("compile_cost_micros")
+    costs = [] if forecast is None else [_forecast(forecast), *map(_plain, forecast["notes"])]
+    if compiled:
+        costs.append(f"{dollars(compiled)} once: the prompt was compiled by a model")
+    return _column("cost", costs)
+
+
+def _forecast(forecast: Json) -> str:
     calls, day, call = (forecast[name] for name in ("calls_a_day_max", "cost_micros_a_day_max", "cost_micros_a_call"))
+    of_what = "an estimate for texts of typical size" if forecast["is_estimated"] else "as in this trial"
     if calls is None:
-        return [_row("cost", f"{dollars(call)} a call, at each signal")]
+        return f"{dollars(call)} a call, {of_what}; calls come with signals"
     count = f"{calls:.0f}" if calls >= COUNTED_WHOLE_MIN else f"{calls:.2g}"
-    return [_row("cost", f"at most {dollars(day)} a day: {count} calls of {dollars(call)}, if all is new at each look")]
+    return f"at most {dollars(day)} a day, if all is new at each look: {count} calls of {dollars(call)}, {of_what}"
 
 
 def listed_lines(monitors: Sequence[Json]) -> list[str]:
@@ -66,12 +73,13 @@ def listed_lines(monitors: Sequence[Json]) -> list[str]:
     return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]
 
 
-def evaluation_lines(evaluation: Json) -> list[str]:
-    """What came of an evaluation: the verdict, why, and every value with the words it was read from."""
+def evaluation_lines(evaluation: Json, *, confidence_min: float) -> list[str]:
+    """What came of an evaluation: the verdict, why, and every value with the words it was read from. What was read with less
+    than `confidence_min` says so."""
     error, condition = evaluation["error"], evaluation["condition"]
     if error is not None:
         told = f"failed: {error['code']}: {_plain(error['message'])}"
-        return [told, *_sources_that_failed(evaluation), *_cost_lines(evaluation)]
+        return [told, *_sources_that_failed(evaluation), *_spent_lines(evaluation)]
     if condition is None:
         return [f"{evaluation['status']}: {evaluation['id']}"]
     switched = f"{evaluation['state_before']} → {evaluation['state_after']}"
@@ -79,16 +87,29 @@ def evaluation_lines(evaluation: Json) -> list[str]:
         f"{evaluation['verdict']}: {_plain(condition['expression'])}",
         *([f"  {_plain(evaluation['reason'])}"] if evaluation["reason"] else []),
         *(f"  {_plain(name)} = {_value(value)}" for name, value in condition["inputs"].items()),
-        *(
-            f"  {fact['name']} was read from “{_quote(fact)}” at {_plain(fact['source_url'])}"
-            for fact in evaluation["facts"]
-        ),
+        *(f"  {_read(fact, confidence_min)}" for fact in evaluation["facts"]),
         f"  state {switched if evaluation['changed'] else evaluation['state_after']}",
-        *_cost_lines(evaluation),
+        *_spent_lines(evaluation),
     ]
 
 
-def _cost_lines(evaluation: Json) -> list[str]:
+def _read(fact: Json, confidence_min: float) -> str:
+    """Where a value stands, how certain that is unless it was selected, and why a model says yes or no."""
+    name, value, confidence = _plain(fact["name"]), _value(fact["value"]), fact["confidence"]
+    quote, source = f"“{_quote(fact)}”", _plain(fact["source_url"])
+    reason = f": {_plain(fact['reason'])}" if fact["reason"] else ""
+    if not confidence:
+        return (
+            f"{name} is not believed: {value} was read, but {quote} does not stand at {source}, or says something else"
+        )
+    if confidence < confidence_min:
+        below = f"with a confidence of {confidence:g}, below {confidence_min:g}"
+        return f"{name} is not used: {value} was read {below}, from {quote} at {source}{reason}"
+    certain = f", with a confidence of {confidence:g}" if confidence < 1 else ""
+    return f"{name} was read from {quote} at {source}{certain}{reason}"
+
+
+def _spent_lines(evaluation: Json) -> list[str]:
     """What models cost that read for it, and what they did not because it was read before."""
     cost, saved = evaluation.get("cost_micros") or 0, evaluation.get("saved_micros") or 0
     said = [*([f"cost {dollars(cost)}"] if cost else []), *([f"saved {dollars(saved)}"] if saved else [])]
@@ -126,6 +147,8 @@ def _quote(fact: Json) -> str:
 
 
 def _value(value: Any) -> str:  # noqa: ANN401  JSON
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return "unknown" if value is None else _plain(str(value))

@@ -12,7 +12,7 @@ import typer
 from cli.api_client import Api, Json, Reach, Refused, logged_in
 from cli.arguments import confirmed
 from cli.connection import run
-from cli.monitor_lines import evaluation_lines, forecast_lines, listed_lines, monitor_lines, plan_lines
+from cli.monitor_lines import cost_lines, evaluation_lines, listed_lines, monitor_lines, plan_lines
 from cli.output import FAILED, print_json
 from domain.errors import InvalidInput
 
@@ -93,8 +93,8 @@ def run_add(reach: Reach, wanted: Wanted, *, dry_run: bool, as_json: bool) -> No
         print_json(made)
     elif dry_run:
         _tell(["nothing was stored; this is what would be watched:", *plan_lines(made["plan"])])
-        _tell(forecast_lines(made["forecast"]))
-        _tell(evaluation_lines(made["evaluation"]))
+        _tell(cost_lines(made))
+        _tell(evaluation_lines(made["evaluation"], confidence_min=made["plan"]["min_confidence"]))
     else:
         _tell(monitor_lines(made))
     if dry_run and made["evaluation"]["status"] == "failed":
@@ -118,16 +118,17 @@ def run_show(reach: Reach, which: str, *, as_json: bool) -> None:
         return
     _tell(monitor_lines(monitor))
     for evaluation in last:
-        _tell(["the last evaluation:", *(f"  {line}" for line in evaluation_lines(evaluation))])
+        lines = evaluation_lines(evaluation, confidence_min=monitor["min_confidence"])
+        _tell(["the last evaluation:", *(f"  {line}" for line in lines)])
 
 
 def run_evaluate(reach: Reach, which: str, *, wait: bool, seconds_max: float, as_json: bool) -> None:
     """Have a monitor evaluated; with `wait` show what came of it, and end with 1 when it failed."""
-    evaluation = run(_evaluate(reach, which, wait=wait, seconds_max=seconds_max))
+    monitor, evaluation = run(_evaluate(reach, which, wait=wait, seconds_max=seconds_max))
     if as_json:
         print_json(evaluation)
     elif wait:
-        _tell(evaluation_lines(evaluation))
+        _tell(evaluation_lines(evaluation, confidence_min=monitor["min_confidence"]))
     else:
         typer.echo(f"evaluation {evaluation['id']} was asked for")
     if evaluation.get("status") == "failed":
@@ -193,11 +194,12 @@ async def _export(reach: Reach, which: str | None) -> str:
         )
 
 
-async def _evaluate(reach: Reach, which: str, *, wait: bool, seconds_max: float) -> Json:
+async def _evaluate(reach: Reach, which: str, *, wait: bool, seconds_max: float) -> tuple[Json, Json]:
+    """The monitor, and what came of the evaluation, or only its id."""
     async with logged_in(reach) as api:
         monitor = await _find(api, which)
         asked: Json = await api.call("POST", f"/monitors/{monitor['id']}/evaluate")
-        return await _ended(api, monitor["id"], asked["id"], seconds_max) if wait else asked
+        return monitor, await _ended(api, monitor["id"], asked["id"], seconds_max) if wait else asked
 
 
 async def _ended(api: Api, monitor_id: str, evaluation_id: str, seconds_max: float) -> Json:
@@ -219,14 +221,15 @@ async def _ended(api: Api, monitor_id: str, evaluation_id: str, seconds_max: flo
 
 
 async def _find(api: Api, which: str) -> Json:
-    """The person's monitor of this id or name. Raises `Refused`."""
+    """The person's monitor of this id or name, with what is told of one alone. Raises `Refused`."""
     try:
-        found: Json = await api.call("GET", f"/monitors/{UUID(which)}")
+        monitor_id = str(UUID(which))
     except ValueError:
         named = [
             each for each in await api.all("/monitors", {"q": which}) if each["name"].casefold() == which.casefold()
         ]
         if not named:
             raise Refused(f"you have no monitor called {which!r}; `vigil monitors list` shows those you have") from None
-        return named[0]
+        monitor_id = named[0]["id"]
+    found: Json = await api.call("GET", f"/monitors/{monitor_id}")
     return found

@@ -11,6 +11,7 @@ from commands.asking import Answered, Asking, Inquiry
 from commands.plan_answer import PlanAnswer, decode_plan, draft_of, reason_of
 from commands.plan_compiler import Classifier, ConditionLanguage, SourceRules
 from commands.plan_inquiry import plan_inquiry, repair_inquiry
+from commands.unread import in_seconds, why_unanswered
 from domain.classification import ClassifyRequest, Draft
 from domain.errors import (
     AiBudgetExceeded,
@@ -30,6 +31,7 @@ PLAN_SECONDS_MAX = 22.0
 """For everything models are asked about one prompt: who creates a monitor waits 25 s for an answer at most."""
 RULES = "rules"
 """What settings call the built-in rules."""
+ASK_FOR_ONE = "Or let the operator set up an AI provider (VIGIL_AI_PROVIDERS)."
 
 
 Refusal: TypeAlias = PromptNotUnderstood | InvalidInput | AiUnavailable | AiBudgetExceeded
@@ -79,6 +81,7 @@ class ModelClassifier:
     async def _ask(self, inquiry: Inquiry, request: ClassifyRequest, until: float) -> PlanAnswer:
         on_behalf = OnBehalf(owner_id=request.owner_id)
         answered = await self.asking.ask(inquiry, decode_plan, on_behalf, prefer=request.provider, until=until)
+        request.spent.micros += answered.cost_micros
         if answered.value is None:
             raise _unanswered(answered)
         return answered.value
@@ -138,8 +141,12 @@ def _unanswered(answered: Answered[PlanAnswer]) -> RuleViolation:
                 field="prompt",
             )
         case outcome if outcome in UNAVAILABLE or outcome is CallOutcome.AUTH:
+            who = f"{answered.provider}: " if answered.provider else ""
+            again = "soon" if answered.rest_seconds is None else in_seconds(answered.rest_seconds)
             return AiUnavailable(
-                f"No AI provider answers at present ({why}). Try again soon, or give facts and a condition yourself."
+                f"No AI provider answers at present. {who}{why_unanswered(outcome, answered.message)}. Try again {again}, or"
+                " give facts and a condition yourself.",
+                rest_seconds=answered.rest_seconds,
             )
         case _:
             return PromptNotUnderstood(
@@ -162,7 +169,9 @@ class ClassifierChain:
     async def classify(self, request: ClassifyRequest) -> Draft:
         """The draft of whoever can make one; raises `PromptAmbiguous` as soon as somebody asks back, else why nobody
         could."""
-        if request.is_complete or self.models is None:
+        if self.models is None:
+            return await self._without_models(request)
+        if request.is_complete:
             return await self.rules.classify(request)
         refusals: dict[bool, Refusal] = {}
         for is_model, classifier in self._turns(request, self.models):
@@ -171,6 +180,13 @@ class ClassifierChain:
             except (PromptNotUnderstood, InvalidInput, AiUnavailable, AiBudgetExceeded) as refused:
                 refusals[is_model] = refused
         raise _together(refusals[True], refusals.get(False))
+
+    async def _without_models(self, request: ClassifyRequest) -> Draft:
+        """Models would read more than the rules, which is told only where there are none."""
+        try:
+            return await self.rules.classify(request)
+        except PromptNotUnderstood as refused:
+            raise PromptNotUnderstood(f"{refused.message} {ASK_FOR_ONE}", field=refused.field) from None
 
     def _turns(self, request: ClassifyRequest, models: Classifier) -> Iterator[tuple[bool, Classifier]]:
         """Who is asked one after the other, with whether it is the models."""
@@ -187,4 +203,7 @@ def _together(models: Refusal, rules: Refusal | None) -> Refusal:
     """Both reasons in one, under the code of the models': without them, the rules are all there is."""
     if rules is None or isinstance(models, InvalidInput):
         return models
-    return type(models)(f"{models.message}\nThe built-in rules were asked, too: {rules.message}", field=models.field)
+    message = f"{models.message}\nThe built-in rules were asked, too: {rules.message}"
+    if isinstance(models, AiUnavailable):
+        return AiUnavailable(message, rest_seconds=models.rest_seconds)
+    return type(models)(message, field=models.field)

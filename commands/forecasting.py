@@ -10,13 +10,11 @@ import msgspec
 from commands.fact_inquiry import Shown, groups_of, inquiry_for
 from commands.look import Look
 from domain.fact import FactSpec, FactType, ReadBy
-from domain.forecast import Forecast, LookPrice, forecast
+from domain.forecast import EVIDENCE_TOKENS, Forecast, LookPrice, forecast
 from domain.model_call import TokenUsage
 from domain.plan import Plan
 from domain.source import SearchSource
 
-EVIDENCE_TOKENS = 4_000
-"""Of a typical page, as text."""
 CHARS_OF_A_TOKEN = 4
 """Of English (OpenAI, "What are tokens and how to count them"), in which our own words are."""
 ANSWER_TOKENS: Mapping[FactType, int] = {
@@ -58,12 +56,12 @@ class Forecasting:
 
     def of(self, plan: Plan, *, at: datetime | None = None, tried: Look | None = None) -> Forecast | None:
         """What a plan will cost from `at` on (None: from now on), after what a trial look cost, if there was one in which
-        models read all that they were asked. None where no model is needed, or none is set up."""
+        models were asked for all that a look may ask, and answered. None where no model is needed, or none is set up."""
         at = self._now() if at is None else at
         price = self._price(plan, at)
         if price is None:
             return None
-        if tried is not None and tried.reader is not None and tried.unread is None:
+        if tried is not None and _was_whole(tried, plan, price):
             price = price.tried(tried.cost_micros + tried.saved_micros)
         return forecast(plan, price, at=at)
 
@@ -89,6 +87,14 @@ class Forecasting:
 
     def _cost(self, asked: tuple[str, str] | None, usage: TokenUsage, at: datetime) -> int:
         return 0 if asked is None else self._prices.cost_micros(*asked, usage, at=at)
+
+
+def _was_whole(look: Look, plan: Plan, price: LookPrice) -> bool:
+    """Whether models answered all that a look may ask them: where the first of several sources has every fact, or one has no
+    such text, a later look may cost more."""
+    sources = len(plan.sources) if price.readings else 0
+    answered = sum(read.provider is not None for read in look.asked)
+    return answered == sources + price.searches and look.unread is None
 
 
 def _first(models: Mapping[str, str], prefer: str | None) -> tuple[str, str] | None:

@@ -36,8 +36,10 @@ class ConditionJudging(Protocol):
         facts: Sequence[FactSpec],
         values: Mapping[str, FactValue | None],
         temporal: Mapping[TemporalCall, FactValue | bool | None],
+        *,
+        not_used: Mapping[str, str],
     ) -> Judgement:
-        """The verdict with everything it used."""
+        """The verdict with everything it used. `not_used` says in words why facts have no value that were found."""
         ...
 
 
@@ -120,7 +122,8 @@ class Judge:
             else:
                 series = await looking_back.series(call)
                 temporal[call] = resolve(call, current=seen.get(call.fact), series=series, now=now)
-        rest = self.conditions.judge(condition, plan.facts, values, temporal)
+        not_used = {name: _why_not_used(fact, plan) for name, fact in facts.items() if name not in certain}
+        rest = self.conditions.judge(condition, plan.facts, values, temporal, not_used=not_used)
         held = [call for call in calls if call.function == HELD_FOR]
         return _with_held(rest, held, held_since, now=now) if held else rest
 
@@ -143,6 +146,13 @@ class _LookingBack:
         reach = lookback(call)
         since = None if reach is None else self.now - reach
         return await self.history.series(of, call.fact, since=since, since_revision=revision, confidence_min=certain)
+
+
+def _why_not_used(fact: Fact, plan: Plan) -> str:
+    """For people: why a value that was read counts as not read."""
+    if not fact.confidence:
+        return f"{fact.name} is not believed, because what is quoted for it does not stand in the evidence, or says something else"
+    return f"{fact.name} was read with a confidence of {fact.confidence:g}, which is below {plan.confidence_needed:g}"
 
 
 def _with_held(rest: Judgement, held: Sequence[TemporalCall], carried: datetime | None, *, now: datetime) -> Judgement:

@@ -1,9 +1,12 @@
 """Commands that make monitors of what is there already: a fork of one, and imports of many."""
 
+import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from uuid import UUID
 
 import msgspec
@@ -21,6 +24,8 @@ from domain.schedule import Every, Schedule
 ENTRIES_MAX = 1_000
 SPREAD_SECONDS_MAX = 3_600
 """How far the first evaluations of an import are spread at most: whoever imports wants to see something come of it."""
+COMPILED_AT_ONCE = 5
+"""Of an import: a model takes seconds for a prompt. More would take providers' limits, and places in the pool, from others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,16 +100,33 @@ class MonitorCopies:
         import which broke off goes on where it was; one that was carried out raises `IdempotentReplay` with its answer."""
         shell = self.monitors.shell
         await shell.refuse_repeated(caller)
-        done = [await self._import(_part_of(caller, i), entry, i, len(entries)) for i, entry in enumerate(entries)]
+        done = await self._import_all(caller, entries)
         whole: Written[None] = Written(stream_id=caller.user_id, state=None, version=0, events=())
         await shell.keep_as_it_is(caller, whole, answer=lambda _: answer(done), status=200)
         return done
 
-    async def _import(self, caller: Caller, entry: Entry, index: int, of: int) -> Imported:
-        if entry.wish is None:
-            return Imported(entry=entry, refusals=entry.refusals)
+    async def _import_all(self, caller: Caller, entries: Sequence[Entry]) -> list[Imported]:
+        """One after the other in their order, which decides on names and places, while the next ones are compiled."""
+        parts = [(_part_of(caller, i), entry) for i, entry in enumerate(entries)]
+        coming = (self._new(*part, i, len(parts)) for i, part in enumerate(parts))
+        compiling: deque[asyncio.Task[NewMonitor | None]] = deque()
+        done: list[Imported] = []
         try:
-            written = await self._start(caller, entry, entry.wish, index, of)
+            for part in parts:
+                compiling += map(asyncio.ensure_future, islice(coming, COMPILED_AT_ONCE - len(compiling)))
+                done.append(await self._import(*part, compiling.popleft()))
+        finally:
+            for task in compiling:
+                task.cancel()
+            await asyncio.gather(*compiling, return_exceptions=True)
+        return done
+
+    async def _import(self, caller: Caller, entry: Entry, compiling: asyncio.Task[NewMonitor | None]) -> Imported:
+        try:
+            new = await compiling
+            if new is None:
+                return Imported(entry=entry, refusals=entry.refusals)
+            written = await self.monitors.start(caller, new, answer=lambda written: _Kept(written.state.name))
         except IdempotentReplay as replay:
             kept = msgspec.convert(replay.receipt.answer, _Kept)
             receipt = replay.receipt
@@ -115,17 +137,20 @@ class MonitorCopies:
             return Imported(entry=entry, refusals=(refused,))
         return Imported(entry=entry, monitor_id=written.stream_id, version=written.version, name=written.state.name)
 
-    async def _start(self, caller: Caller, entry: Entry, wish: Wish, index: int, of: int) -> Written[Monitor]:
+    async def _new(self, caller: Caller, entry: Entry, index: int, of: int) -> NewMonitor | None:
+        """The monitor that an entry is compiled into."""
+        wish = entry.wish
+        if wish is None:
+            return None
         await self.monitors.shell.refuse_repeated(caller)
         name, plan = await self.monitors.compiler.compile(wish, owner_id=caller.user_id)
-        new = NewMonitor(
+        return NewMonitor(
             name=name,
             prompt=wish.prompt,
             plan=plan,
             paused=entry.paused,
             first_look_after=spread(plan.schedule, index, of),
         )
-        return await self.monitors.start(caller, new, answer=lambda written: _Kept(written.state.name))
 
 
 def spread(schedule: Schedule, index: int, of: int) -> timedelta:

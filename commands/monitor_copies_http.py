@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
@@ -29,6 +29,7 @@ from commands.monitors import MonitorCommands
 from commands.monitors_http import MonitorPatch, as_created, merged_wish
 from commands.shapes import MonitorShape, ScheduleShape
 from commands.shell import IdempotentReplay
+from domain.classification import Spent
 from domain.errors import InvalidInput
 
 COLLECTION = "/api/v1/monitors"
@@ -114,11 +115,12 @@ class MonitorCopiesWrites(Controller):
     ) -> Response[Envelope[MonitorShape]]:
         """A new monitor like this one, but for what the body says: with the same plan, and a state, history and version of
         its own. Without a `name` it gets the old one with a number. Triggers stay with the old one."""
-        caller, shape = await caller_of(request), partial(as_created, forecasting)
+        caller, spent = await caller_of(request), Spent()
+        shape = partial(as_created, forecasting, spent)
         command = MonitorCopies(monitors).fork(
             caller,
             monitor_id,
-            lambda present: merged_wish(data, present),
+            lambda present: replace(merged_wish(data, present), spent=spent),
             keeps_plan=msgspec.structs.replace(data, name=None) == ForkBody(),
             answer=shape,
         )

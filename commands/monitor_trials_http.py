@@ -61,7 +61,8 @@ class TrialEvidenceShape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialShape(msgspec.Struct, frozen=True, kw_only=True):
-    """A first evaluation that was only tried, in the form of an evaluation. It has no id, for it is not kept."""
+    """A first evaluation that was only tried, in the form of an evaluation. It has no id, for it is not kept. Its costs are in
+    millionths of a US dollar."""
 
     id: UUID | None = None
     monitor_id: UUID | None = None
@@ -75,16 +76,20 @@ class TrialShape(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     evidence: tuple[TrialEvidenceShape, ...]
     error: EvaluationError | None
+    cost_micros: int | None
+    saved_micros: int | None
     duration_ms: int
     started_at: datetime
     completed_at: datetime
 
 
 class PreviewShape(msgspec.Struct, frozen=True, kw_only=True):
-    """The monitor a body would become, its first evaluation, and what it would cost, where models read for it."""
+    """The monitor a body would become, its first evaluation, what it would cost, where models read for it, and what compiling
+    its prompt cost, where models were paid for that."""
 
     name: str
     plan: PlanShape
+    compile_cost_micros: int | None
     forecast: Forecast | None
     evaluation: TrialShape
 
@@ -193,11 +198,19 @@ def _preview_shape(trial: Trial, forecast: Forecast | None) -> PreviewShape:
         reason=None if judged is None else judged.reason,
         evidence=() if look is None else tuple(_evidence_shape(document) for _, document in look.answers),
         error=None if failed is None else EvaluationError(code=failed.code, message=failed.message),
+        cost_micros=None if look is None else look.cost_micros,
+        saved_micros=None if look is None else look.saved_micros,
         duration_ms=int((trial.completed_at - trial.started_at).total_seconds() * 1000),
         started_at=trial.started_at,
         completed_at=trial.completed_at,
     )
-    return PreviewShape(name=trial.name, plan=plan_shape(trial.plan), forecast=forecast, evaluation=evaluation)
+    return PreviewShape(
+        name=trial.name,
+        plan=plan_shape(trial.plan),
+        compile_cost_micros=trial.compile_cost_micros or None,
+        forecast=forecast,
+        evaluation=evaluation,
+    )
 
 
 def _condition_shape(expression: str, judged: Judgement) -> ConditionShape:

@@ -25,6 +25,7 @@ from commands.monitors import MonitorCommands
 from commands.plan_compiler import Wish
 from commands.shapes import MonitorShape, ScheduleShape, monitor_shape, schedule_of
 from commands.shell import Written
+from domain.classification import Spent
 from domain.fact import FactSpec
 from domain.monitor import Monitor, MonitorCreated
 from domain.plan import Fires
@@ -89,10 +90,11 @@ class MonitorWrites(Controller):
         forecasting: NamedDependency[Forecasting],
         projected: NamedDependency[Projected],
     ) -> Response[Envelope[MonitorShape]]:
-        """Compile the prompt and watch from now on. 201 with the compiled plan, and what it will cost at most where models
-        read for it; the first evaluation runs at once."""
-        caller, shape = await caller_of(request), partial(as_created, forecasting)
-        command = monitors.create(caller, wish_of(data), answer=shape)
+        """Compile the prompt and watch from now on. 201 with the compiled plan, what compiling it cost, and what it will cost
+        at most where models read for it; the first evaluation runs at once."""
+        caller, wish = await caller_of(request), wish_of(data)
+        shape = partial(as_created, forecasting, wish.spent)
+        command = monitors.create(caller, wish, answer=shape)
         return await started(request, command, shape, projected)
 
     @put("/{monitor_id:uuid}", summary="Replace a monitor's name and plan")
@@ -241,10 +243,10 @@ def merged_wish(data: MonitorPatch, present: Monitor) -> Wish:
     )
 
 
-def as_created(forecasting: Forecasting, written: Written[Monitor]) -> MonitorShape:
-    """A monitor that was just started, as the answer to that shows it."""
+def as_created(forecasting: Forecasting, spent: Spent, written: Written[Monitor]) -> MonitorShape:
+    """A monitor that was just started, as the answer to that shows it, with what was `spent` on compiling its prompt."""
     state, at = written.state, first_of(written, MonitorCreated).created_at
-    return monitor_shape(
+    shape = monitor_shape(
         id=written.stream_id,
         name=state.name,
         prompt=state.prompt,
@@ -258,6 +260,7 @@ def as_created(forecasting: Forecasting, written: Written[Monitor]) -> MonitorSh
         updated_at=at,
         forecast=forecasting.of(state.current_plan, at=at),
     )
+    return msgspec.structs.replace(shape, compile_cost_micros=spent.micros or None)
 
 
 def _accepted(written: Written[Any]) -> Accepted:

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 from uuid import UUID
 
-from domain.classification import ClassifyRequest, Draft
+from domain.classification import ClassifyRequest, Draft, Spent
 from domain.condition import fires_by_default, kind_of
 from domain.errors import ConditionInvalid, InvalidInput
 from domain.fact import FactSpec, ReadBy, Select
@@ -76,7 +76,7 @@ class OwnSignals(Protocol):
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a person asks for; None leaves the choice to the classifier or the defaults, and so do no sources. An empty
-    `reset_condition` and an empty `provider` are none."""
+    `reset_condition` and an empty `provider` are none. What compiling it costs is added to `spent`."""
 
     prompt: str
     name: str | None
@@ -90,6 +90,7 @@ class Wish:
     reset_condition: str | None = None
     provider: str | None = None
     batch: bool = False
+    spent: Spent = field(default_factory=Spent, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +150,7 @@ class PlanCompiler:
             schedule=wish.schedule,
             schedule_default=self._default_schedule(),
             provider=wish.provider or None,
+            spent=wish.spent,
         )
 
     async def check(self, wish: Wish, *, owner_id: UUID) -> None:

@@ -12,8 +12,9 @@ import structlog
 
 from commands.judging import Judge
 from commands.look import Look
-from commands.looking import Looker, Postponed
+from commands.looking import Looker
 from commands.plan_compiler import PlanCompiler, Wish
+from commands.postponed import Postponed
 from domain.condition import Judgement
 from domain.evaluation import conclude
 from domain.evidence import Document, Memory, Reading
@@ -45,10 +46,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a wish was compiled into, what was seen (None: nothing in time), and what that means."""
+    """What a wish was compiled into, for how much (millionths of a US dollar), what was seen (None: nothing in time), and
+    what that means."""
 
     name: str
     plan: Plan
+    compile_cost_micros: int
     look: Look | None
     outcome: Judgement | Failure
     state_after: State
@@ -119,6 +122,7 @@ class Previewing:
             return Trial(
                 name=name,
                 plan=plan,
+                compile_cost_micros=wish.spent.micros,
                 look=look,
                 outcome=outcome,
                 state_after=self._state_after(plan, outcome),

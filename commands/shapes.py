@@ -38,7 +38,8 @@ class FailingShape(msgspec.Struct, frozen=True, kw_only=True):
 
 class MonitorShape(msgspec.Struct, frozen=True, kw_only=True):
     """A monitor with its plan and present state; `failing` is null unless the status is failing. `forecast` is there where one
-    monitor is told as it is now, and models read for it."""
+    monitor is told as it is now, and models read for it; `compile_cost_micros` (millionths of a US dollar) in the answer to
+    its creation, where models were paid for compiling its prompt."""
 
     id: UUID
     name: str
@@ -64,6 +65,7 @@ class MonitorShape(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     forecast: Forecast | None = None
+    compile_cost_micros: int | None = None
 
 
 class FactShape(msgspec.Struct, frozen=True, kw_only=True):

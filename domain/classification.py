@@ -1,5 +1,6 @@
 """Classification: turning a prompt into the parts of a plan."""
 
+from dataclasses import dataclass
 from uuid import UUID
 
 import msgspec
@@ -10,12 +11,20 @@ from domain.schedule import Schedule
 from domain.source import Source
 
 
+@dataclass(slots=True)
+class Spent:
+    """What models cost that were asked to compile a prompt, in millionths of a US dollar. It grows as they are asked, so that
+    what came to nothing counts, too."""
+
+    micros: int = 0
+
+
 class ClassifyRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a person gave: the prompt and its sources, and whatever of the plan they wrote themselves (None: not given).
     `schedule_default` is what holds when neither they nor the prompt say how often.
 
-    Models are asked at the expense of `owner_id`, `provider` first (None: as the installation says). Without sources what is
-    to be searched for is read from the prompt, too.
+    Models are asked at the expense of `owner_id`, `provider` first (None: as the installation says); what they cost is added
+    to `spent`. Without sources what is to be searched for is read from the prompt, too.
     """
 
     prompt: str
@@ -28,6 +37,7 @@ class ClassifyRequest(msgspec.Struct, frozen=True, kw_only=True):
     schedule: Schedule | None = None
     schedule_default: Schedule | None = None
     provider: str | None = None
+    spent: Spent = msgspec.field(default_factory=Spent)
 
     @property
     def is_complete(self) -> bool:

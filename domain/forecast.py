@@ -18,18 +18,24 @@ DAYS_COUNTED = 52 * 7
 """Whole weeks, so that working days count as they are; a year, so that a line that is due once a month counts at all."""
 LINES_MAX = 1000
 """How many cron lines are remembered: people write them."""
+EVIDENCE_TOKENS = 4_000
+"""Of a typical page, as text."""
+NOT_BATCHED = "No AI provider that is set up takes batches: what a model reads is read at once, at the whole price."
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """What a monitor will cost a day at most: when its evidence is new at every look. `looks_a_day` is the mean of its
-    schedule; the figures of a day are None where looks come with signals, however many those are. `basis` says in words what
-    all this rests on."""
+    """What a monitor will cost a day at most, by its schedule and at the price of `cost_micros_a_call`: when its evidence is
+    new at every look. That price `is_estimated`, for evidence of typical size, or is what a trial cost. `looks_a_day` is the
+    mean of its schedule; the figures of a day are None where looks come with signals, however many those are. `basis` says
+    in words what all this rests on, and `notes` what of the plan comes to nothing."""
 
     looks_a_day: float | None
     calls_a_day_max: float | None
     cost_micros_a_day_max: int | None
     cost_micros_a_call: int
     basis: str
+    is_estimated: bool = True
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +79,8 @@ def forecast(plan: Plan, price: LookPrice, *, at: datetime) -> Forecast:
         cost_micros_a_day_max=None if looks is None else ceil(looks * of_look),
         cost_micros_a_call=ceil(of_look / price.calls),
         basis=_basis(plan, price),
+        is_estimated=not price.is_tried,
+        notes=(NOT_BATCHED,) if plan.batch and price.readings and not price.is_halved else (),
     )
 
 
@@ -120,17 +128,28 @@ def _basis(plan: Plan, price: LookPrice) -> str:
     """What a forecast rests on, for people."""
     searching = [f"{price.searcher} searches the web"] if price.searches else []
     reading = [f"{price.reader} reads {_texts(price.readings)}"] if price.readings else []
-    size = "as large as in this trial" if price.is_tried else "of typical size"
-    said = [f"At each look {' and '.join([*searching, *reading])}, {size}."]
+    said = [f"At each look {' and '.join([*searching, *reading])}.", _price_in_words(price)]
     if price.is_halved and price.readings:
         said.append("It may take hours to read, for half the price.")
     if price.readings:
-        said.append("This is the most: what has not changed is not read again, and costs nothing.")
+        said.append(
+            "At this price it is the most that looks by the schedule cost: what has not changed is not read again, and costs"
+            " nothing."
+        )
     if any(isinstance(source, SearchSource) for source in plan.sources):
         said.append("Searching costs at every look.")
     if any(isinstance(source, SignalSource) for source in plan.sources):
         said.append("Each signal is a look of its own; nobody knows how many will come.")
     return " ".join(said)
+
+
+def _price_in_words(price: LookPrice) -> str:
+    """Where the price of a look comes from, and what makes it another one."""
+    if price.is_tried:
+        return "The price is what this trial cost, kept answers included; more text costs more."
+    searches = ["a typical search"] if price.searches else []
+    texts = [f"texts of typical size ({EVIDENCE_TOKENS:,} tokens)"] if price.readings else []
+    return f"The price is an estimate for {' and '.join([*searches, *texts])}; more text costs more."
 
 
 def _texts(count: int) -> str:

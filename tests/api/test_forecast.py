@@ -1,6 +1,7 @@
 """What models will cost that read for a monitor, told when it is tried, made, changed and shown."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -8,11 +9,12 @@ from aiohttp.test_utils import TestServer
 
 from bootstrap.now_and_new import utc_now
 from commands.forecasting import SEARCH
+from domain.forecast import NOT_BATCHED
 from domain.model_call import TokenUsage
 from tests.api.conftest import vigil
 from tests.api.people import Installation, Json, Person, wish
 from tests.model_server import Asked, ModelServer, failing, model_server
-from tests.reading_model import USED, reads
+from tests.reading_model import USED, content_of, reads
 
 HAIKU_NAME = "claude-haiku-5-5"
 PRICE = {"name": "price", "type": "number", "description": "the price of the kettle", "read_by": "model"}
@@ -112,11 +114,17 @@ async def test_a_trial_tells_what_it_really_cost(ada: Person, works: ModelServer
     assert shown["evaluation"]["verdict"] == "not_met"
     assert shown["forecast"]["cost_micros_a_call"] == paid
     assert shown["forecast"]["cost_micros_a_day_max"] == 288 * paid
-    assert "as large as in this trial" in shown["forecast"]["basis"]
+    assert shown["forecast"]["is_estimated"] is False
+    assert "what this trial cost" in shown["forecast"]["basis"]
+    assert (shown["evaluation"]["cost_micros"], shown["evaluation"]["saved_micros"]) == (paid, 0)
     asked = works.count
     again = await ada.gets("POST", "/monitors/preview", reading(page, batch=True))
     assert works.count == asked, "the answer was kept"
     assert again["forecast"]["cost_micros_a_day_max"] == 144 * paid, "and tells what it had cost, at half the price"
+    assert (again["evaluation"]["cost_micros"], again["evaluation"]["saved_micros"]) == (0, paid)
+    made = await ada.gets("POST", "/monitors", reading(page), expect=201)
+    assert made["forecast"]["is_estimated"] is True, "nothing was looked at yet"
+    assert "an estimate for texts of typical size" in made["forecast"]["basis"]
 
 
 async def test_a_trial_in_which_no_model_reads_is_told_by_what_is_typical(
@@ -126,8 +134,32 @@ async def test_a_trial_in_which_no_model_reads_is_told_by_what_is_typical(
     body = reading(page, facts=[{**PRICE, "description": "another price"}])
     shown = await ada.gets("POST", "/monitors/preview", body)
     assert shown["evaluation"]["verdict"] == "inconclusive"
+    assert shown["forecast"]["is_estimated"] is True
     assert "of typical size" in shown["forecast"]["basis"]
     assert shown["forecast"]["cost_micros_a_day_max"] > 0
+    made = await ada.gets("POST", "/monitors", body, expect=201)
+    assert made["forecast"] == shown["forecast"], "both are the same estimate"
+
+
+async def test_a_trial_in_which_one_text_of_two_is_read_is_no_measure(
+    ada: Person, works: ModelServer, page: str
+) -> None:
+    works.script = lambda asked: failing(400) if '"lost"' in content_of(asked) else reads(asked)
+    facts = [{**PRICE, "select": {"css": "p"}}, {**PRICE, "name": "lost", "select": {"css": "h1"}}]
+    shown = await ada.gets("POST", "/monitors/preview", reading(page, facts=facts))
+    assert shown["evaluation"]["cost_micros"] > 0
+    assert shown["forecast"]["is_estimated"] is True
+
+
+async def test_a_trial_that_asked_less_than_a_look_may_ask_is_no_measure(
+    ada: Person, works: ModelServer, page: str
+) -> None:
+    """The first page has every fact; a look at which it has not would read the second one, too."""
+    two = [{"type": "http", "url": f"{page}?{n}"} for n in range(2)]
+    shown = (await ada.gets("POST", "/monitors/preview", reading(page, sources=two)))["forecast"]
+    made = (await ada.gets("POST", "/monitors", reading(page, sources=two), expect=201))["forecast"]
+    assert shown == made
+    assert (shown["is_estimated"], shown["calls_a_day_max"]) == (True, 2 * 288)
 
 
 async def test_the_provider_that_is_asked_first_says_the_price(ada: Person, page: str) -> None:
@@ -144,6 +176,26 @@ async def test_in_no_hurry_who_takes_batches_says_the_price(ada: Person, page: s
     assert HAIKU_NAME in told["basis"]
     assert told["cost_micros_a_day_max"] == hurried["cost_micros_a_day_max"] // 2
     assert "for half the price" in told["basis"]
+    assert told["notes"] == []
+
+
+async def test_batches_that_nobody_takes_are_told_and_not_refused(
+    provider: ModelServer, works: ModelServer, database: str, redis_server: str, tmp_path: Path, page: str
+) -> None:
+    """A server that speaks chat has none; with another provider the same monitor is batched."""
+    del works
+    own: Json = {"ai_providers": "openai,rules", "openai_base_url": provider.openai_url, "openai_model": "llama3.3"}
+    async with vigil(database, redis_server, tmp_path, **own) as parts, Installation(parts) as installation:
+        ada = await installation.person()
+        shown = await ada.gets("POST", "/monitors/preview", reading(page, batch=True))
+        made = await ada.gets("POST", "/monitors", reading(page, batch=True), expect=201)
+        read = await ada.gets("GET", f"/monitors/{made['id']}")
+        for told in (shown, made, read):
+            assert told["forecast"]["notes"] == [NOT_BATCHED]
+            assert "half the price" not in told["forecast"]["basis"]
+        assert made["batch"] is True
+        hurried = await ada.gets("PATCH", f"/monitors/{made['id']}", {"batch": False})
+        assert hurried["forecast"]["notes"] == []
 
 
 async def test_a_search_is_a_call_of_its_own_at_every_look(ada: Person) -> None:
@@ -160,7 +212,7 @@ async def test_what_is_selected_in_what_a_search_finds_costs_the_search(ada: Per
     search = wish(sources=[{"type": "search", "query": "kettles"}], schedule={"every": "P1D"})
     told = (await ada.gets("POST", "/monitors", search, expect=201))["forecast"]
     assert told["calls_a_day_max"] == 1.0
-    assert told["basis"].startswith(f"At each look {HAIKU_NAME} searches the web, of typical size.")
+    assert told["basis"].startswith(f"At each look {HAIKU_NAME} searches the web. The price is an estimate")
 
 
 async def test_as_many_calls_are_made_as_are_told(ada: Person, works: ModelServer, page: str) -> None:

@@ -10,6 +10,8 @@ from uuid import UUID
 
 import pytest
 
+from commands.http.failures import AI_RETRY_AFTER_SECONDS
+from domain.breaker import AUTH_REST_SECONDS
 from domain.model_call import CallOutcome, ModelCalled, Task
 from domain.monitor import MonitorCreated
 from domain.plan import Fires, Kind
@@ -102,7 +104,7 @@ async def test_a_prompt_becomes_a_monitor_that_says_how_it_was_read(ada: Person,
     assert (made["schedule"], made["provider"], made["batch"]) == ({"every": "PT2H"}, "claude", True)
     assert made["explanation"].startswith("Counts mentions of the village.")
     read = await ada.gets("GET", f"/monitors/{made['id']}")
-    assert read == {**made, "updated_at": read["updated_at"]}
+    assert read == {**made, "updated_at": read["updated_at"], "compile_cost_micros": None}
     created = (await ada.installation.parts.store.load(UUID(made["id"])))[0].event
     assert isinstance(created, MonitorCreated)
     assert (created.plan.provider, created.plan.batch, created.plan.needs_model) == ("claude", True, True)
@@ -111,18 +113,55 @@ async def test_a_prompt_becomes_a_monitor_that_says_how_it_was_read(ada: Person,
     assert PROMPT in json.dumps(asked.body["messages"])
 
 
-async def test_who_asked_pays(ada: Person, models: Models) -> None:
-    models.answer(ok(plan(condition="mention > 0")), ok(plan()))
-    await ada.gets("POST", "/monitors", to_compile(), expect=201)
+async def calls_of(ada: Person) -> list[ModelCalled]:
+    """The calls that were made for this person."""
     async with ada.installation.parts.pool.connection() as connection:
         query = "select stream_id from event where owner_id = %(owner)s and type = 'model.called' order by recorded_at"
         found = await (await connection.execute(query, {"owner": ada.user_id})).fetchall()
-    calls = [(await ada.installation.parts.store.load(stream_id))[0].event for (stream_id,) in found]
+    events = [(await ada.installation.parts.store.load(stream_id))[0].event for (stream_id,) in found]
+    return [event for event in events if isinstance(event, ModelCalled)]
+
+
+async def test_who_asked_pays(ada: Person, models: Models) -> None:
+    models.answer(ok(plan(condition="mention > 0")), ok(plan()))
+    await ada.gets("POST", "/monitors", to_compile(), expect=201)
+    calls = await calls_of(ada)
     assert len(calls) == 2
     for call in calls:
-        assert isinstance(call, ModelCalled)
         assert (call.task, call.outcome, call.provider) == (Task.CLASSIFY, CallOutcome.OK, "claude")
         assert call.cost_micros > 0
+
+
+async def paid(ada: Person) -> int:
+    """What the calls of this person have cost."""
+    return sum(call.cost_micros for call in await calls_of(ada))
+
+
+async def test_what_compiling_cost_is_told_once_with_all_attempts(ada: Person, models: Models) -> None:
+    models.answer(ok(plan(condition="mention > 0")), ok(plan()))
+    made = await ada.gets("POST", "/monitors", to_compile(), expect=201, headers=KEY)
+    assert len(models.asked) == 2
+    assert made["compile_cost_micros"] == await paid(ada) > 0
+    again = await ada.gets("POST", "/monitors", to_compile(), expect=201, headers=KEY)
+    assert again["compile_cost_micros"] == made["compile_cost_micros"], "the first answer"
+    path = f"/monitors/{made['id']}"
+    assert (await ada.gets("GET", path))["compile_cost_micros"] is None
+    fork = await ada.gets("POST", f"{path}/fork", {"prompt": PROMPT + " again"}, expect=201)
+    assert fork["compile_cost_micros"] == await paid(ada) - made["compile_cost_micros"] > 0
+    assert (await ada.gets("POST", f"{path}/fork", {}, expect=201))["compile_cost_micros"] is None
+
+
+async def test_a_preview_tells_what_compiling_cost_also_where_the_rules_served_in_the_end(
+    ada: Person, models: Models
+) -> None:
+    models.answer(Answer(text="{}"))
+    shown = await ada.gets("POST", "/monitors/preview", to_compile("tell me when the price is below 50"))
+    assert shown["plan"]["condition"] == "price < 50"
+    assert shown["compile_cost_micros"] == await paid(ada) > 0
+    assert shown["forecast"] is None, "no model reads"
+    asked = len(models.asked)
+    assert (await ada.gets("POST", "/monitors/preview", wish()))["compile_cost_micros"] is None
+    assert len(models.asked) == asked
 
 
 async def test_questions_come_back_and_nothing_is_stored(ada: Person, models: Models) -> None:
@@ -149,6 +188,7 @@ async def test_rules_serve_when_the_provider_refuses(ada: Person, models: Models
     assert error["code"] == "PROMPT_NOT_UNDERSTOOD"
     assert "does not want to read this prompt" in error["message"]
     assert "The built-in rules were asked, too" in error["message"]
+    assert "set up an AI provider" not in error["message"], "there is one"
 
 
 async def test_a_provider_that_takes_no_key_is_a_matter_of_the_operator(
@@ -157,11 +197,16 @@ async def test_a_provider_that_takes_no_key_is_a_matter_of_the_operator(
     """In an installation of its own: who does not take the key is not asked again for a while."""
     refusing = Models((failing(401, error="authentication_error"),))
     async with with_models(refusing, database, redis_server, tmp_path) as installation:
-        response = await (await installation.person()).asks("POST", "/monitors", to_compile())
-    assert response.status_code == 503, response.text
-    assert response.json()["error"]["code"] == "AI_UNAVAILABLE"
-    assert int(response.headers["Retry-After"]) > 0
-    assert "sk-test" not in response.text
+        person = await installation.person()
+        first, second = [await person.asks("POST", "/monitors", to_compile()) for _ in range(2)]
+    assert len(refusing.asked) == 1
+    for response in (first, second):
+        assert response.status_code == 503, response.text
+        assert response.json()["error"]["code"] == "AI_UNAVAILABLE"
+        assert "claude: it does not take the key" in response.json()["error"]["message"]
+        assert AI_RETRY_AFTER_SECONDS < int(response.headers["Retry-After"]) <= AUTH_REST_SECONDS
+        assert "sk-test" not in response.text
+    assert "(it rests, and is asked again in " in second.json()["error"]["message"]
 
 
 async def test_what_is_given_in_full_is_never_sent_to_a_model(ada: Person, models: Models) -> None:

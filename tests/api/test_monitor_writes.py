@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from domain.monitor import MonitorFailing, State, StateChanged
+from domain.monitor import State, StateChanged
+from domain.monitor_health import MonitorFailing
 from tests.api.conftest import MONITOR_LIMIT
 from tests.api.people import SHOP, Json, Person, wish
 from tests.conftest import AT
@@ -57,6 +58,7 @@ async def test_a_new_monitor_is_answered_with_its_whole_plan(ada: Person) -> Non
         "provider": None,
         "batch": False,
         "forecast": None,
+        "compile_cost_micros": None,
         "last_evaluated_at": None,
         "version": 1,
     }

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from cli.kept_sessions import KeptSessions
 from cli.main import app
-from cli.monitor_lines import evaluation_lines, forecast_lines, listed_lines, plan_lines
+from cli.monitor_lines import cost_lines, evaluation_lines, listed_lines, plan_lines
 from cli.watching import Wanted, read_fact
 from domain.errors import InvalidInput
 from tests.cli.vigil_process import RunningVigil, data_folder, prefixed, vigil, working_in
@@ -70,14 +70,6 @@ def data_dir() -> Iterator[Path]:
         assert working_in(folder) == []
 
 
-@pytest.fixture(autouse=True)
-def logs_as_before() -> Iterator[None]:
-    """A command sends the logs of its process to its own standard error, which ends with it."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
-
-
 class Shell:
     """A person with a configuration folder of their own. The commands run inside this process, which saves a start each."""
 
@@ -87,7 +79,9 @@ class Shell:
 
     def run(self, *arguments: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
         said = prefixed({**self.settings, **settings})
+        logs_as_before = structlog.get_config()  # a command sends them to its own standard error, which ends with it
         done = runner.invoke(app, arguments, input=given, env=said)
+        structlog.configure(**logs_as_before)
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
@@ -131,7 +125,7 @@ def test_a_person_adds_a_monitor_and_sees_why_it_fired(ada: Shell, shop: str) ->
     assert "schedule    every PT1H" in added
     first = ada.does("monitors", "evaluate", "Kettle", "--wait")
     assert "price = 249" in first
-    assert "state inactive" in first
+    assert first.endswith(" inactive\n"), "whichever of the first two looks it is"
     Shop.price = 189.0
     fired = ada.does("monitors", "evaluate", "kettle", "--wait")
     assert fired.startswith("met: price < 200")
@@ -304,24 +298,68 @@ def test_who_reads_a_plan_and_what_it_searches_for_is_shown() -> None:
     assert not any("provider" in line for line in plan_lines({**plan, "provider": None}))
 
 
-def test_what_models_will_cost_is_told_in_one_line() -> None:
+def test_what_models_will_cost_says_what_it_is_the_most_of() -> None:
     day: dict[str, Any] = {"calls_a_day_max": 288.0, "cost_micros_a_day_max": 345_600, "cost_micros_a_call": 1200}
-    told = "cost at most 0.3456 USD a day: 288 calls of 0.0012 USD, if all is new at each look"
-    assert [" ".join(line.split()) for line in forecast_lines(day)] == [told]
-    [weekly] = forecast_lines({**day, "calls_a_day_max": 1 / 7})
+    day |= {"is_estimated": True, "notes": []}
+    most = "cost at most 0.3456 USD a day, if all is new at each look: 288 calls of 0.0012 USD"
+    assert of_cost(forecast=day) == [f"{most}, an estimate for texts of typical size"]
+    assert of_cost(forecast={**day, "is_estimated": False}) == [f"{most}, as in this trial"]
+    [weekly] = of_cost(forecast={**day, "calls_a_day_max": 1 / 7})
     assert ": 0.14 calls of" in weekly
-    [signals] = forecast_lines({**day, "calls_a_day_max": None, "cost_micros_a_day_max": None})
-    assert signals.endswith("0.0012 USD a call, at each signal")
-    assert forecast_lines(None) == []
+    [signals] = of_cost(forecast={**day, "calls_a_day_max": None, "cost_micros_a_day_max": None})
+    assert signals == "cost 0.0012 USD a call, an estimate for texts of typical size; calls come with signals"
+    assert of_cost(forecast={**day, "notes": ["Nobody\x1b[31m takes batches."]})[1:] == ["Nobody [31m takes batches."]
+    assert of_cost(forecast=None) == []
+
+
+def test_what_compiling_a_prompt_cost_is_told_beside_it() -> None:
+    assert of_cost(compile_cost_micros=12_300) == ["cost 0.0123 USD once: the prompt was compiled by a model"]
+    assert of_cost(compile_cost_micros=None) == []
+
+
+def of_cost(**told: object) -> list[str]:
+    return [" ".join(line.split()) for line in cost_lines(told)]
 
 
 def test_what_an_evaluation_cost_and_saved_is_told_where_there_is_any() -> None:
     nothing: dict[str, Any] = {"id": "1", "status": "failed", "evidence": [], "condition": None}
     failed = {**nothing, "error": {"code": "SOURCE_GONE", "message": "gone"}}
-    assert evaluation_lines(failed) == ["failed: SOURCE_GONE: gone"]
-    assert evaluation_lines({**failed, "cost_micros": 0, "saved_micros": 0}) == ["failed: SOURCE_GONE: gone"]
-    assert evaluation_lines({**failed, "cost_micros": 1200})[-1] == "  cost 0.0012 USD"
-    assert evaluation_lines({**failed, "cost_micros": 0, "saved_micros": 10_000})[-1] == "  saved 0.01 USD"
+    assert lines_of(failed) == ["failed: SOURCE_GONE: gone"]
+    assert lines_of({**failed, "cost_micros": 0, "saved_micros": 0}) == ["failed: SOURCE_GONE: gone"]
+    assert lines_of({**failed, "cost_micros": 1200})[-1] == "  cost 0.0012 USD"
+    assert lines_of({**failed, "cost_micros": 0, "saved_micros": 10_000})[-1] == "  saved 0.01 USD"
+
+
+def lines_of(evaluation: dict[str, Any]) -> list[str]:
+    return evaluation_lines(evaluation, confidence_min=0.7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "sale was read from “Sale!” at https://shop.example/"),
+        (
+            {"confidence": 0.9, "reason": "It says\nso."},
+            "sale was read from “Sale!” at https://shop.example/, with a confidence of 0.9: It says so.",
+        ),
+        (
+            {"confidence": 0.4, "reason": "Perhaps."},
+            "sale is not used: yes was read with a confidence of 0.4, below 0.7, from “Sale!” at https://shop.example/: Perhaps.",
+        ),
+        (
+            {"confidence": 0.0, "reason": "It says so."},
+            "sale is not believed: yes was read, but “Sale!” does not stand at https://shop.example/, or says something else",
+        ),
+    ],
+)
+def test_how_certain_a_value_is_and_why_is_told_unless_it_was_selected(changes: dict[str, Any], line: str) -> None:
+    fact = {"name": "sale", "value": True, "quote": "Sale!", "source_url": "https://shop.example/", "confidence": 1.0}
+    told = {
+        "id": "1", "status": "completed", "verdict": "met", "reason": None, "error": None, "changed": False,
+        "state_before": "active", "state_after": "active", "facts": [{**fact, "reason": None, **changes}], "evidence": [],
+        "condition": {"expression": "sale", "inputs": {"sale": True, "changed(sale)": False}},
+    }  # fmt: skip
+    assert lines_of(told) == ["met: sale", "  sale = yes", "  changed(sale) = no", f"  {line}", "  state active"]
 
 
 def test_a_provider_and_a_batch_are_asked_for_only_where_they_are_said() -> None:
@@ -345,13 +383,21 @@ def test_a_damaged_file_of_sessions_is_like_none(tmp_path: Path) -> None:
 
 def test_nothing_that_was_read_steers_the_terminal() -> None:
     hostile = "a\x1b[2Jb\r\nc\u202ed"
-    fact = {"name": "t", "quote": hostile, "source_url": hostile}
+    fact = {
+        "name": "t",
+        "quote": hostile,
+        "source_url": hostile,
+        "confidence": 0.9,
+        "reason": hostile,
+        "value": hostile,
+    }
+    unproved = {**fact, "confidence": 0.0}
     evaluation = {
         "id": "1", "status": "completed", "verdict": "met", "reason": hostile, "error": None, "changed": True,
-        "state_before": "inactive", "state_after": "active", "facts": [fact], "evidence": [],
+        "state_before": "inactive", "state_after": "active", "facts": [fact, unproved], "evidence": [],
         "condition": {"expression": hostile, "inputs": {"t": hostile, "n": None, "x": 2.5, "y": 3.0}},
     }  # fmt: skip
     monitor = {"state": "active", "status": "active", "name": hostile, "next_due_at": None, "id": "1"}
-    lines = [*evaluation_lines(evaluation), *listed_lines([monitor])]
+    lines = [*lines_of(evaluation), *listed_lines([monitor])]
     assert all(line.isprintable() for line in lines), lines
     assert {"  n = unknown", "  x = 2.5", "  y = 3"} <= set(lines)

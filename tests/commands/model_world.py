@@ -12,6 +12,7 @@ from adapters.evidence_text import EvidenceText
 from commands.asking import Asking, PlannedCall, Provider, Reply
 from commands.kept_answers import KeptAnswer
 from commands.model_reading import ModelReading
+from domain.breaker import BreakerState, BreakerView
 from domain.evidence import Document, FetchOutcome
 from domain.fact import FactSpec, FactType, ReadBy
 from domain.model_call import CallOutcome, ModelCalled, OnBehalf
@@ -37,9 +38,11 @@ WANTED = (PRICE, IN_STOCK, NAME, COLOURS)
 
 @dataclass
 class Books:
-    """Ledger, breakers and observers of a test. People in `spent` may spend nothing more."""
+    """Ledger, breakers and observers of a test. People in `spent` may spend nothing more; with `resting`, that is how every
+    provider stands."""
 
     spent: frozenset[UUID] = frozenset()
+    resting: BreakerView | None = None
     recorded: list[tuple[PlannedCall, Reply]] = field(default_factory=list)
 
     async def admit(self, call: PlannedCall) -> str | None:
@@ -60,10 +63,13 @@ class Books:
         )
 
     async def allows(self, provider: str, model: str) -> bool:
-        return True
+        return self.resting is None
 
     def note(self, provider: str, model: str, outcome: CallOutcome) -> None:
-        """Nothing ever rests."""
+        """Nothing changes how they stand."""
+
+    def view(self, provider: str, model: str) -> BreakerView:
+        return self.resting or BreakerView(provider=provider, model=model, state=BreakerState.CLOSED)
 
     def called(self, call: PlannedCall, called: ModelCalled) -> None:
         """Nobody observes."""
@@ -82,8 +88,9 @@ class AnswersInMemory:
         self.kept[key] = (answer, at if used_at < at - timedelta(days=1) else used_at)
         return answer
 
-    async def keep(self, key: bytes, answer: KeptAnswer, *, at: datetime) -> None:
-        self.kept.setdefault(key, (answer, at))
+    async def keep(self, key: bytes, answer: KeptAnswer, *, asked_at: datetime) -> None:
+        if key not in self.kept or self.kept[key][0].came_at < asked_at:
+            self.kept[key] = (answer, answer.came_at)
 
     async def forget(self, *, unused_since: datetime, limit: int) -> int:
         unused = [key for key, (_, used_at) in self.kept.items() if used_at < unused_since][:limit]

@@ -24,7 +24,7 @@ from adapters.product_data import PRODUCT_FIELDS
 from adapters.rules_provider import RulesProvider
 from adapters.source_rules import SourceRules
 from commands.asking import Asking, Inquiry, Malformed, PlannedCall, Reply
-from commands.classifying import PLAN_SECONDS_MAX, ClassifierChain, ModelClassifier
+from commands.classifying import ASK_FOR_ONE, PLAN_SECONDS_MAX, ClassifierChain, ModelClassifier
 from commands.plan_answer import (
     ANSWER_CHARS_MAX,
     EXPLANATION_CHARS_MAX,
@@ -38,7 +38,8 @@ from commands.plan_answer import (
 )
 from commands.plan_compiler import PlanCompiler, Wish
 from commands.plan_inquiry import EXAMPLES, INSTRUCTIONS, SELECTIONS, TYPES
-from domain.classification import ClassifyRequest, Draft
+from domain.breaker import BreakerState, BreakerView
+from domain.classification import ClassifyRequest, Draft, Spent
 from domain.errors import (
     AiBudgetExceeded,
     AiUnavailable,
@@ -112,9 +113,10 @@ class Model:
 
 @dataclass
 class Books:
-    """Ledger, breakers and observers of a test."""
+    """Ledger, breakers and observers of a test. With `resting`, that is how everybody stands."""
 
     budget: int | None = None
+    resting: BreakerView | None = None
     calls: list[PlannedCall] = field(default_factory=list)
 
     async def admit(self, call: PlannedCall) -> str | None:
@@ -137,10 +139,13 @@ class Books:
         )
 
     async def allows(self, provider: str, model: str) -> bool:
-        return True
+        return self.resting is None
 
     def note(self, provider: str, model: str, outcome: CallOutcome) -> None:
         pass
+
+    def view(self, provider: str, model: str) -> BreakerView:
+        return self.resting or BreakerView(provider=provider, model=model, state=BreakerState.CLOSED)
 
     def called(self, call: PlannedCall, called: ModelCalled) -> None:
         pass
@@ -312,6 +317,28 @@ def test_it_is_asked_for_the_person_and_the_preferred_provider_first() -> None:
     assert books.calls[0].on_behalf.monitor_id is None
 
 
+def test_an_ai_provider_is_recommended_only_where_none_is_set_up() -> None:
+    with pytest.raises(PromptNotUnderstood) as alone:
+        through(("rules",), None, request())
+    assert alone.value.message.endswith(ASK_FOR_ONE)
+    for order in (("rules", "claude"), ("claude", "rules")):
+        with pytest.raises(AiUnavailable) as refused:
+            through(order, Model([busy()]), request())
+        assert "built-in rules" in refused.value.message
+        assert "set up an AI provider" not in refused.value.message
+
+
+def test_what_models_cost_counts_whatever_they_answered() -> None:
+    spent = Spent()
+    classify(plan(condition="mention > 0"), plan(), spent=spent)
+    assert spent.micros == 2, "each call costs one here"
+    with pytest.raises(AiUnavailable):
+        classify(busy(), spent=spent)
+    assert spent.micros == 2 + 3
+    through(("rules", "claude"), Model([plan()]), request("tell me when the price is below 50", spent=spent))
+    assert spent.micros == 5, "nobody was asked"
+
+
 # What comes of an answer
 
 
@@ -440,6 +467,26 @@ def test_what_no_source_can_show_is_refused_with_the_models_reason() -> None:
 def test_how_it_ended_decides_whether_to_try_again(outcome: CallOutcome, kind: type[RuleViolation]) -> None:
     with pytest.raises(kind, match="it does not work at present"):
         classify(busy(outcome))
+
+
+@pytest.mark.parametrize(
+    ("because", "told"),
+    [
+        (CallOutcome.AUTH, "claude: it does not take the key (it rests, and is asked again in 43 seconds)."),
+        (CallOutcome.MALFORMED, "claude: it does not work at present (it rests because its answer was not of the form"),
+    ],
+)
+@pytest.mark.parametrize("order", [("claude",), ("claude", "rules")])
+def test_while_all_rest_that_is_told_with_why_and_when_to_try_again(
+    because: CallOutcome, told: str, order: Sequence[str]
+) -> None:
+    resting = BreakerView(provider="claude", model="m-1", state=BreakerState.OPEN, rest_seconds=42.1, because=because)
+    asked = chain(order, Model([plan()]), books=Books(resting=resting))
+    with pytest.raises(AiUnavailable) as refused:
+        run_skipping(lambda: asked.classify(request()))
+    assert refused.value.message.startswith(f"No AI provider answers at present. {told}")
+    assert ". Try again in 43 seconds, or give facts" in refused.value.message
+    assert refused.value.rest_seconds == 42.1
 
 
 def test_spent_money_is_told_as_that() -> None:

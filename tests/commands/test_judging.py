@@ -319,3 +319,22 @@ async def test_a_fact_below_the_plans_confidence_counts_as_not_read(confidence: 
     judge = Judge(CONDITIONS, MemoryHistory())
     judged = await judge.judge(MONITOR_ID, plan(condition="price < 50", min_confidence=0.8), facts, now=AT)
     assert judged.verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("confidence", "confidence_min", "why"),
+    [
+        (0.4, 0.7, "price was read with a confidence of 0.4, which is below 0.7"),
+        (0.0, 0.7, "price is not believed, because what is quoted for it does not stand in the evidence"),
+        (0.0, 0.0, "price is not believed, because what is quoted for it does not stand in the evidence"),
+        (None, 0.7, "price was not found"),
+    ],
+)
+async def test_an_inconclusive_verdict_says_why_a_fact_is_not_used(
+    confidence: float | None, confidence_min: float, why: str
+) -> None:
+    read = {} if confidence is None else {"price": msgspec.structs.replace(price(CHEAP, AT), confidence=confidence)}
+    asked = plan(condition="price < 50", min_confidence=confidence_min)
+    judged = await Judge(CONDITIONS, MemoryHistory()).judge(MONITOR_ID, asked, read, now=AT)
+    assert judged.verdict is INCONCLUSIVE
+    assert str(judged.reason).startswith(why)

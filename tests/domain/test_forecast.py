@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.forecast import LookPrice, forecast, looks_a_day
+from domain.forecast import NOT_BATCHED, LookPrice, forecast, looks_a_day
 from domain.schedule import Cron, Every
 from domain.source import HttpSource, SearchSource, SignalSource
 from tests.conftest import AT
@@ -36,9 +36,11 @@ def test_an_interval_is_counted_exactly() -> None:
     assert (told.looks_a_day, told.calls_a_day_max) == (288.0, 576.0)
     assert (told.cost_micros_a_day_max, told.cost_micros_a_call) == (288 * 300, 150)
     assert told.basis == (
-        "At each look haiku reads 2 texts, of typical size. This is the most: what has not changed is not read again, and"
+        "At each look haiku reads 2 texts. The price is an estimate for texts of typical size (4,000 tokens); more text costs"
+        " more. At this price it is the most that looks by the schedule cost: what has not changed is not read again, and"
         " costs nothing."
     )
+    assert (told.is_estimated, told.notes) == (True, ())
 
 
 @given(st.integers(1, 366 * 86_400))
@@ -98,7 +100,8 @@ def test_what_a_trial_cost_is_divided_as_was_estimated() -> None:
     assert [tried.reading_micros, tried.searching_micros] == [200, 1800]
     told = forecast(plan(schedule=Every(seconds=86_400), sources=(SEARCH,)), tried, at=AT)
     assert (told.cost_micros_a_day_max, told.cost_micros_a_call) == (2000, 1000)
-    assert "as large as in this trial" in told.basis
+    assert "The price is what this trial cost, kept answers included; more text costs more." in told.basis
+    assert not told.is_estimated
 
 
 def test_where_nobody_charges_a_trial_costs_nothing() -> None:
@@ -119,4 +122,17 @@ def test_what_only_searches_is_told_without_what_is_not_read() -> None:
         reader=None, searcher="opus", readings=0, searches=1, reading_micros=Fraction(0), searching_micros=Fraction(9)
     )
     told = forecast(plan(sources=(SEARCH,)), replace(only, is_halved=True), at=AT)
-    assert told.basis == "At each look opus searches the web, of typical size. Searching costs at every look."
+    assert told.basis == (
+        "At each look opus searches the web. The price is an estimate for a typical search; more text costs more. Searching"
+        " costs at every look."
+    )
+    assert told.notes == ()
+
+
+def test_a_plan_that_waits_for_batches_is_told_where_nobody_takes_them() -> None:
+    waits = plan(sources=(PAGE,), batch=True)
+    assert forecast(waits, READ_TWICE, at=AT).notes == (NOT_BATCHED,)
+    assert forecast(waits, replace(READ_TWICE, is_halved=True), at=AT).notes == ()
+    assert forecast(plan(sources=(PAGE,)), READ_TWICE, at=AT).notes == ()
+    only_searched = replace(READ_TWICE, readings=0, searches=1, searcher="opus")
+    assert forecast(waits, only_searched, at=AT).notes == (), "it is nothing that a model reads"

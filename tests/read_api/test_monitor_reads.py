@@ -7,16 +7,8 @@ from uuid import UUID
 import pytest
 from psycopg.types.json import Jsonb
 
-from domain.monitor import (
-    MonitorDeleted,
-    MonitorFailing,
-    MonitorPaused,
-    MonitorRecovered,
-    MonitorRenamed,
-    MonitorResumed,
-    PlanRevised,
-    State,
-)
+from domain.monitor import MonitorDeleted, MonitorPaused, MonitorRenamed, MonitorResumed, PlanRevised, State
+from domain.monitor_health import MonitorFailing, MonitorRecovered
 from domain.plan import Kind
 from read_api.monitors import _ORDERS
 from tests.conftest import AT
@@ -53,6 +45,7 @@ async def test_a_monitor_is_read_with_its_plan_and_its_version_as_etag(world: Wo
         "provider": None,
         "batch": False,
         "forecast": None,
+        "compile_cost_micros": None,
         "fires": "on_entry",
         "explanation": "Fires when the price falls under 50 EUR.",
         "last_evaluated_at": None,

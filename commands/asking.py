@@ -25,7 +25,7 @@ ATTEMPT_SECONDS_MIN = 1.0
 """With less left, nobody is asked any more."""
 FAIR_SECONDS_MIN = 5.0
 """Who had less and did not answer has not failed: others may use up the time of an inquiry, such as a slow page, and with it
-nobody is to make a provider rest."""
+nobody is to make a provider rest. Nor is who stops waiting: five calls of one import that is broken off are no failures."""
 ROUNDS_MAX = 3
 """How often a provider is asked that was not available."""
 GARBAGE_ROUNDS_MAX = 2
@@ -237,13 +237,13 @@ class _Attempts(Generic[T]):
             self.last = Answered(outcome=CallOutcome.BUDGET_EXCEEDED, message=spent)
             return Reply(outcome=CallOutcome.BUDGET_EXCEEDED, message=spent)
         began, seconds = self._now(), self._left() / shared_by
-        reply = Reply(outcome=CallOutcome.TIMEOUT, message="nobody waited for the answer")
+        reply = given_up = Reply(outcome=CallOutcome.TIMEOUT, message="nobody waited for the answer")
         value: T | None = None
         try:
             reply = await provider.call(self.inquiry, seconds=seconds)
             reply, value = self._read(reply)
         finally:
-            is_unfair = reply.outcome is CallOutcome.TIMEOUT and seconds < FAIR_SECONDS_MIN
+            is_unfair = reply is given_up or (reply.outcome is CallOutcome.TIMEOUT and seconds < FAIR_SECONDS_MIN)
             noted = CallOutcome.BUDGET_EXCEEDED if is_unfair else reply.outcome
             asking.breakers.note(provider.name, provider.model, noted)
             recording = asking.ledger.record(call, reply, duration_ms=round((self._now() - began) * 1000))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from commands.unread import it_rests
-from domain.breaker import BreakerState, BreakerView
+from domain.breaker import REST_SECONDS, BreakerState, BreakerView
 from domain.model_call import CallOutcome
 
 
@@ -33,8 +33,9 @@ def told_of_rest(breakers: Breakers, provider: str, model: str) -> tuple[CallOut
 
 
 def rest_seconds(breakers: Breakers, of: Iterable[tuple[str, str]]) -> float | None:
-    """How long it takes until one of these providers and models is asked again, None when one may be now."""
+    """How long it takes until one of these providers and models is asked again, None when one may be now. One that is being
+    tried answers, or rests again."""
     views = [breakers.view(provider, model) for provider, model in of]
     if any(view.state is BreakerState.CLOSED for view in views):
         return None
-    return min((view.rest_seconds for view in views), default=None)
+    return min((view.rest_seconds or REST_SECONDS for view in views), default=None)

@@ -314,18 +314,18 @@ def test_when_the_money_is_spent_nobody_is_asked_any_more() -> None:
     assert books.noted[-1] == ("openai", CallOutcome.BUDGET_EXCEEDED), "a place that was kept for a probe is free again"
 
 
-def test_a_call_that_nobody_waits_for_any_more_is_recorded_all_the_same() -> None:
+def test_a_call_that_nobody_waits_for_any_more_is_recorded_all_the_same_and_is_no_failure_of_the_provider() -> None:
     books = Books()
 
     async def cancelled() -> None:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(2 * FAIR_SECONDS_MIN):
                 await asking(books, Scripted("claude", [1000.0])).ask(INQUIRY, decode, ADA)
 
     run_skipping(cancelled)
     assert not books.open
     assert [called.outcome for called in books.recorded] == [CallOutcome.TIMEOUT]
-    assert books.noted == [("claude", CallOutcome.TIMEOUT)]
+    assert books.noted == [("claude", CallOutcome.BUDGET_EXCEEDED)]
 
 
 def test_a_place_for_a_probe_is_free_again_when_the_ledger_is_away() -> None:

@@ -8,7 +8,8 @@ from commands.asking import Asking, Inquiry, Reply
 from commands.look import Look
 from commands.model_reading import ModelRead
 from commands.model_searching import ModelSearching
-from domain.breaker import FAILURES, BreakerState, BreakerView
+from commands.resting import rest_seconds
+from domain.breaker import FAILURES, REST_SECONDS, BreakerState, BreakerView
 from domain.model_call import CallOutcome
 from domain.source import SearchSource
 from tests.commands.model_world import ADA, PRICE, SHOP, Books, document, reading
@@ -68,3 +69,9 @@ async def test_what_was_refused_was_paid_for_in_vain_and_is_not_asked_for_soon()
     for each in (await read(model, Books()), await searched(model, Books())):
         assert not Look((), {}, AT, asked=(each,)).may_be_read_soon
     assert model.asked == 2
+
+
+@pytest.mark.parametrize(("rests", "told"), [(42.1, 42.1), (0.0, REST_SECONDS)])
+def test_who_is_being_tried_is_not_to_be_asked_for_every_second(rests: float, told: float) -> None:
+    books = Books(resting=msgspec.structs.replace(RESTS, state=BreakerState.HALF_OPEN, rest_seconds=rests))
+    assert rest_seconds(books, [("claude", "m-1")]) == told

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from commands.asking import Answered, Asking, Inquiry
 from commands.plan_answer import PlanAnswer, decode_plan, draft_of, reason_of
 from commands.plan_compiler import Classifier, ConditionLanguage, SourceRules
@@ -31,6 +33,9 @@ PLAN_SECONDS_MAX = 22.0
 """For everything models are asked about one prompt: who creates a monitor waits 25 s for an answer at most."""
 RULES = "rules"
 """What settings call the built-in rules."""
+MEND_KEY = "The operator has to mend that (`vigil ai check` tells what it takes); try again after it"
+RULES_READ = "The built-in rules read this prompt"
+OR_GIVE = ", or give facts and a condition yourself."
 ASK_FOR_ONE = "Or let the operator set up an AI provider (VIGIL_AI_PROVIDERS)."
 
 
@@ -132,7 +137,7 @@ def _unanswered(answered: Answered[PlanAnswer]) -> RuleViolation:
     match answered.outcome:
         case CallOutcome.BUDGET_EXCEEDED:
             return AiBudgetExceeded(
-                f"{why[:1].upper()}{why[1:]}. Give facts and a condition yourself, or try again tomorrow (UTC)."
+                f"{why[:1].upper()}{why[1:]}. Give facts and a condition yourself, or try again then."
             )
         case CallOutcome.REFUSED:
             return PromptNotUnderstood(
@@ -143,9 +148,9 @@ def _unanswered(answered: Answered[PlanAnswer]) -> RuleViolation:
         case outcome if outcome in UNAVAILABLE or outcome is CallOutcome.AUTH:
             who = f"{answered.provider}: " if answered.provider else ""
             again = "soon" if answered.rest_seconds is None else in_seconds(answered.rest_seconds)
+            cure = MEND_KEY if outcome is CallOutcome.AUTH else f"Try again {again}"
             return AiUnavailable(
-                f"No AI provider answers at present. {who}{why_unanswered(outcome, answered.message)}. Try again {again}, or"
-                " give facts and a condition yourself.",
+                f"No AI provider answers at present. {who}{why_unanswered(outcome, answered.message)}. {cure}{OR_GIVE}",
                 rest_seconds=answered.rest_seconds,
             )
         case _:
@@ -176,7 +181,7 @@ class ClassifierChain:
         refusals: dict[bool, Refusal] = {}
         for is_model, classifier in self._turns(request, self.models):
             try:
-                return await classifier.classify(request)
+                return _told_of(refusals.get(True), await classifier.classify(request))
             except (PromptNotUnderstood, InvalidInput, AiUnavailable, AiBudgetExceeded) as refused:
                 refusals[is_model] = refused
         raise _together(refusals[True], refusals.get(False))
@@ -199,11 +204,21 @@ class ClassifierChain:
             yield False, self.rules
 
 
+def _told_of(models: Refusal | None, draft: Draft) -> Draft:
+    """The draft of the rules, which says so where models should have made one: their plan may be another."""
+    if models is None:
+        return draft
+    why = "no AI provider answered" if isinstance(models, AiUnavailable) else "the AI provider made none of it"
+    if isinstance(models, AiBudgetExceeded):
+        why = "there was not enough money for the AI provider"
+    return replace(draft, explanation=f"{draft.explanation} {RULES_READ}, because {why}.".lstrip())
+
+
 def _together(models: Refusal, rules: Refusal | None) -> Refusal:
     """Both reasons in one, under the code of the models': without them, the rules are all there is."""
     if rules is None or isinstance(models, InvalidInput):
         return models
-    message = f"{models.message}\nThe built-in rules were asked, too: {rules.message}"
+    message = f"{models.message.removesuffix(OR_GIVE).removesuffix('.')}.\nThe built-in rules were asked, too: {rules.message}"
     if isinstance(models, AiUnavailable):
         return AiUnavailable(message, rest_seconds=models.rest_seconds)
     return type(models)(message, field=models.field)

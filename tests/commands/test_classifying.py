@@ -485,7 +485,9 @@ def test_while_all_rest_that_is_told_with_why_and_when_to_try_again(
     with pytest.raises(AiUnavailable) as refused:
         run_skipping(lambda: asked.classify(request()))
     assert refused.value.message.startswith(f"No AI provider answers at present. {told}")
-    assert ". Try again in 43 seconds, or give facts" in refused.value.message
+    again = "vigil ai check" if because is CallOutcome.AUTH else ". Try again in 43 seconds"
+    assert again in refused.value.message
+    assert refused.value.message.lower().count("or give facts and a condition yourself") == 1
     assert refused.value.rest_seconds == 42.1
 
 
@@ -640,9 +642,20 @@ def test_rules_serve_when_no_model_answers(outcome: CallOutcome) -> None:
     model = Model([busy(outcome)])
     draft = through(("claude", "rules"), model, request("tell me when the price is below 50"))
     assert draft.condition == "price < 50"
+    is_away = outcome is CallOutcome.OVERLOADED
+    why = "no AI provider answered" if is_away else "the AI provider made none of it"
+    assert draft.explanation.endswith(f". The built-in rules read this prompt, because {why}."), (
+        "a model's plan may be another"
+    )
     spent = Books(budget=0)
     draft = through(("claude", "rules"), model, request("tell me when the price is below 50"), spent)
     assert draft.condition == "price < 50"
+    assert draft.explanation.endswith("because there was not enough money for the AI provider.")
+
+
+def test_rules_that_come_first_do_not_excuse_themselves() -> None:
+    draft = through(("rules", "claude"), Model([plan()]), request("tell me when the price is below 50"))
+    assert "built-in rules read" not in draft.explanation
 
 
 def test_rules_serve_when_the_model_makes_the_same_mistake_twice() -> None:

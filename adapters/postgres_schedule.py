@@ -65,14 +65,21 @@ room for a few only."""
 # Schedulers claim one after the other, each seeing what the one before claimed; a claim is two short statements.
 _ONE_AT_A_TIME = "select pg_advisory_xact_lock(hashtextextended('vigil schedule', 0))"
 
-# Each moves only the slot or the request the job is of: somebody else may have done it meanwhile.
+# Each moves only the slot or the request the job is of: somebody else may have done it meanwhile. Of what was not begun,
+# `unbegun_of` says when it was handed out: another time there is that of who holds it.
 _RETURN_SLOT = """
-update schedule set ready_at = %(ready_at)s, enqueued_at = null, attempts = greatest(attempts, %(attempts)s)
+update schedule
+set ready_at = case when enqueued_at <> %(unbegun_of)s then ready_at else %(ready_at)s end,
+    enqueued_at = case when enqueued_at <> %(unbegun_of)s then enqueued_at end,
+    attempts = greatest(attempts, %(attempts)s)
 where monitor_id = %(monitor_id)s and due_at = %(due_at)s
 """
 # What was handed out before is not waiting anew: of one monitor only one may wait.
 _RETURN_REQUEST = """
-update evaluation_request set ready_at = %(ready_at)s, enqueued_at = '-infinity', attempts = greatest(attempts, %(attempts)s)
+update evaluation_request
+set ready_at = case when nullif(enqueued_at, '-infinity') <> %(unbegun_of)s then ready_at else %(ready_at)s end,
+    enqueued_at = case when nullif(enqueued_at, '-infinity') <> %(unbegun_of)s then enqueued_at else '-infinity' end,
+    attempts = greatest(attempts, %(attempts)s)
 where evaluation_id = %(evaluation_id)s
 """
 _GIVE_BACK_SLOTS = "update schedule set ready_at = due_at, enqueued_at = null where monitor_id = any (%s)"
@@ -192,7 +199,16 @@ class PostgresSchedule:
 
     async def put_back(self, job: EvaluationJob, *, until: datetime, attempts: int) -> None:
         """The job is not done, and handed out again from `until` on; it counts as tried `attempts` times."""
-        values = {**msgspec.structs.asdict(job), "ready_at": until, "attempts": attempts}
+        await self._put_back(job, until=until, attempts=attempts, unbegun_of=None)
+
+    async def put_back_unbegun(self, job: EvaluationJob, *, until: datetime, attempts: int) -> None:
+        """As `put_back`; but where somebody else holds the job, it only counts as tried so often."""
+        await self._put_back(job, until=until, attempts=attempts, unbegun_of=job.handed_out_at)
+
+    async def _put_back(
+        self, job: EvaluationJob, *, until: datetime, attempts: int, unbegun_of: datetime | None
+    ) -> None:
+        values = {**msgspec.structs.asdict(job), "ready_at": until, "attempts": attempts, "unbegun_of": unbegun_of}
         async with self._pool.connection() as connection:
             await connection.execute(_RETURN_REQUEST if job.lane is Lane.ASKED else _RETURN_SLOT, values)
 

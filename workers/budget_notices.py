@@ -1,4 +1,4 @@
-"""What the notifier does when a day's budget for models is spent: it asks for a mail to the person whose budget it is, or to
+"""What the notifier does when a day's budget for models runs short: it asks for a mail to the person whose budget it is, or to
 everybody who runs the installation. How such a mail comes by what it tells is here, too.
 """
 
@@ -37,7 +37,7 @@ async def tell_of_budget(
     """Ask for the mails, one to each person for each scope and day, however often this is done."""
     people = await operators.everybody() if event.scope == INSTALLATION else [event.scope]
     if not people:
-        log.warning("the installation's budget is spent, and nobody is an operator or admin to be told")
+        log.warning("the installation's budget has run short, and nobody is an operator or admin to be told")
     for person_id in people:
         person = (await load(store, USER, person_id)).state
         request = NotificationRequested(

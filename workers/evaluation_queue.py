@@ -70,6 +70,10 @@ class UnfinishedJobs(Protocol):
         """To be handed out again from a moment on."""
         ...
 
+    async def put_back_unbegun(self, job: EvaluationJob, *, until: datetime, attempts: int) -> None:
+        """As `put_back`, for what was not begun: where somebody else holds it, only `attempts` are counted."""
+        ...
+
     async def bury(self, job: EvaluationJob, *, error: str, now: datetime) -> None:
         """Not to be handed out again, until an operator says so."""
         ...
@@ -109,7 +113,7 @@ class EvaluationQueue:
         self._suspect = suspect or asyncio.Lock()
         self._room = Room(places, given_way or GivenWay(), monotonic)
         self._running = self._room.running
-        self._at_work: set[UUID] = set()
+        self._at_work: dict[UUID, tuple[datetime | None, asyncio.Task[None]]] = {}
         self._finished: list[str] = []
         self._acknowledging: asyncio.Task[None] | None = None
         self._renew_at = 0.0
@@ -139,21 +143,31 @@ class EvaluationQueue:
             return 0.0
         block_ms = BLOCK_SOON_MS if self._may_be_left else BLOCK_MS
         for receipt, job in await self._jobs.take(room, block_ms=block_ms):
-            if job.evaluation_id in self._at_work:  # handed out once more, because it took long to reach somebody
+            if self._is_at_work(job):
                 self._finish(receipt)
             else:
                 self._begin(receipt, job)
         return 0.0
 
+    def _is_at_work(self, job: EvaluationJob) -> bool:
+        """Whether another entry of the same is: it was handed out once more, because it took long to reach somebody."""
+        at_work = self._at_work.get(job.evaluation_id)
+        return at_work is not None and at_work[0] == job.handed_out_at
+
     def _begin(self, receipt: str, job: EvaluationJob) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._handle(receipt, job))
+        """What comes once more, handed out anew or taken over, waits for what is at work: that is recorded, or let go."""
+        _, before = self._at_work.get(job.evaluation_id, (None, None))
+        task = asyncio.create_task(self._handle(receipt, job, before))
         self._room.take(task, receipt, job.evaluation_id, job.owner_id)
-        self._at_work.add(job.evaluation_id)
+        self._at_work[job.evaluation_id] = job.handed_out_at, task
         task.add_done_callback(self._ended)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._at_work.discard(self._room.leave(task).evaluation_id)
+        evaluation_id = self._room.leave(task).evaluation_id
+        _, last = self._at_work.get(evaluation_id, (None, None))
+        if last is task:
+            del self._at_work[evaluation_id]
 
     async def _take_over(self) -> bool:
         """Begin a job that a worker left behind, when there is one. One at a time: should it be what the worker died of,
@@ -174,7 +188,9 @@ class EvaluationQueue:
                 self._suspect.release()
         return bool(left)
 
-    async def _handle(self, receipt: str, job: EvaluationJob) -> None:
+    async def _handle(self, receipt: str, job: EvaluationJob, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
         try:
             await self._do(job)
         except Exception as error:  # noqa: BLE001  the database is away; the job stays pending and is taken over later
@@ -193,8 +209,11 @@ class EvaluationQueue:
     async def _do(self, job: EvaluationJob) -> None:
         """Do a job, or put it where it is done later. Raises when not even that was possible: such a failure is an outage,
         and counts for nothing."""
+        if self._room.is_crowded_by(job.owner_id):  # others are to have room, too
+            until = self._now() + pause_after(CROWDED_PAUSES, job)
+            await self._unfinished.put_back_unbegun(job, until=until, attempts=job.attempts)
+            return
         try:
-            self._leave_room_for_others(job)
             await self._evaluator.evaluate(job)
         except NotYet as later:
             attempts = job.attempts + 1 if later.is_attempt else job.attempts
@@ -209,11 +228,6 @@ class EvaluationQueue:
             log.exception("evaluation given up", monitor_id=str(job.monitor_id), evaluation_id=str(job.evaluation_id))
             await self._bury(job, attempts=attempts, error=repr(error))
 
-    def _leave_room_for_others(self, job: EvaluationJob) -> None:
-        """Raise `NotYet` while as many evaluations of this person are slow as there are places."""
-        if self._room.is_crowded_by(job.owner_id):
-            raise NotYet(self._now() + pause_after(CROWDED_PAUSES, job), is_attempt=False)
-
     async def _bury(self, job: EvaluationJob, *, attempts: int, error: str) -> None:
         await self._unfinished.bury(msgspec.structs.replace(job, attempts=attempts), error=error, now=self._now())
 
@@ -227,7 +241,7 @@ class EvaluationQueue:
         attempts = job.attempts + deaths
         try:
             if attempts < ATTEMPTS_MAX:
-                await self._unfinished.put_back(job, until=self._now() + LOST_AFTER, attempts=attempts)
+                await self._unfinished.put_back_unbegun(job, until=self._now() + LOST_AFTER, attempts=attempts)
                 return msgspec.structs.replace(job, attempts=attempts)
             log.error("evaluation given up: workers die with it", evaluation_id=str(job.evaluation_id), deaths=deaths)
             await self._bury(job, attempts=attempts, error=f"tried {attempts} times, and {deaths} workers died with it")

@@ -100,14 +100,15 @@ async def test_whose_budget_is_spent_is_told_once_what_it_means_and_what_helps(h
         NotificationRequested(
             kind=MailKind.BUDGET,
             to="ada@example.org",
-            subject="Vigil: your AI budget for today is spent",
+            subject="Vigil: your AI budget for today has run short",
             requested_at=AT,
         )
     ]
     [mail] = await deliver(house.world, post)
     said = words(mail)
     assert mail["To"] == "ada@example.org"
-    assert "Your AI budget for today is spent" in said
+    assert "Your AI budget for today has run short" in said
+    assert "a call that may cost more than is left is not made" in said
     assert "0.498765 USD of 0.50 USD spent" in said
     assert "begins Friday, 2 January 2026, 01:00 (Europe/Berlin, UTC+01:00)" in said
     assert "inconclusive" in said
@@ -148,7 +149,7 @@ async def test_of_the_installations_budget_everybody_is_told_who_runs_it(house: 
     await house.react()
     mails = await deliver(world, post)
     assert sorted(mail["To"] for mail in mails) == ["alan@example.org", "both@example.org", "olga@example.org"]
-    assert {mail["Subject"] for mail in mails} == {"Vigil: this installation's AI budget for today is spent"}
+    assert {mail["Subject"] for mail in mails} == {"Vigil: this installation's AI budget for today has run short"}
     assert "because you run this Vigil" in words(mails[0])
     assert "VIGIL_AI_BUDGET_DAY" in words(mails[0])
 

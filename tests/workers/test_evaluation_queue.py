@@ -52,6 +52,9 @@ class Shelf:
             raise ConnectionError("the store is away")
         self.put.append((job.evaluation_id, until, attempts))
 
+    async def put_back_unbegun(self, job: EvaluationJob, *, until: datetime, attempts: int) -> None:
+        await self.put_back(job, until=until, attempts=attempts)
+
     async def bury(self, job: EvaluationJob, *, error: str, now: datetime) -> None:
         if self.away:
             raise ConnectionError("the store is away")

@@ -1,5 +1,6 @@
-"""A slot or a request that is handed out twice is paid for once, also by two processes, and it is never dropped by both. Real
-PostgreSQL and Redis, and a stand-in of a model that processes share, with no answers of each other."""
+"""A slot or a request that is handed out twice is paid for once, also by two processes, and it is never dropped by both: where
+its entries know nothing of each other it is handed out once more, 45 s later at most. Real PostgreSQL and Redis, and a stand-in
+of a model that processes share, with no answers of each other."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,6 +12,7 @@ from uuid import UUID
 import msgspec
 import pytest
 import redis.asyncio as redis
+from structlog.testing import capture_logs
 
 from adapters.aiohttp_fetcher import AiohttpFetcher
 from adapters.claude_provider import ClaudeProvider
@@ -30,7 +32,7 @@ from tests.model_server import ModelServer, model_server
 from tests.reading_model import reads
 from tests.workers.test_unread import Searching
 from tests.workers.world import PRICE, Clock, Page, Ticks, World, plan, until
-from workers.evaluation_queue import RENEWAL_SECONDS, TAKE_OVER_IDLE_MS, EvaluationQueue
+from workers.evaluation_queue import ATTEMPTS_MAX, RENEWAL_SECONDS, TAKE_OVER_IDLE_MS, Evaluating, EvaluationQueue
 from workers.evaluator import LATE_AFTER, Evaluator
 from workers.scheduler import LOST_AFTER, Scheduler
 
@@ -44,6 +46,17 @@ A_MOMENT = timedelta(microseconds=1)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.evaluation_queue.BLOCK_MS", 1)
     monkeypatch.setattr("workers.evaluation_queue.BLOCK_SOON_MS", 1)
+
+
+class Waiting:
+    """Begins nothing before `goes_on`, as behind a slow database."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator, self.goes_on = evaluator, asyncio.Event()
+
+    async def evaluate(self, job: EvaluationJob) -> None:
+        await self.goes_on.wait()
+        await self.evaluator.evaluate(job)
 
 
 class Process:
@@ -84,12 +97,14 @@ class Fleet:
         self.owner = UUID(int=0)
         page.text = b"<p>price 149</p>", "text/html"
 
-    def process(self, name: str, *, places: int = 1) -> Process:
+    def process(
+        self, name: str, *, places: int = 1, does: Callable[[Evaluator], Evaluating] = lambda evaluator: evaluator
+    ) -> Process:
         self.providers.append(ClaudeProvider("key", "claude-haiku-4-5", self.model.url))
         evaluator, ticks = self.world.evaluator(self.fetcher, models=reading(self.providers[-1])), Ticks()
         queue = EvaluationQueue(
             RedisJobs(self.client, namespace="t", consumer=name, lane=self.lane),
-            evaluator,
+            does(evaluator),
             self.world.schedule,
             places=places,
             now=self.world.clock,
@@ -99,9 +114,9 @@ class Fleet:
         self.processes.append(Process(evaluator, queue, ticks))
         return self.processes[-1]
 
-    async def monitor(self, **others: Any) -> UUID:  # noqa: ANN401  fields of a plan
+    async def monitor(self, *, owner: UUID | None = None, **others: Any) -> UUID:  # noqa: ANN401  fields of a plan
         """One that is due, or about which somebody asks."""
-        self.owner = await self.world.person()
+        self.owner = owner or await self.world.person()
         fields = {"facts": (READ_BY_MODEL,), "schedule": DAILY, **others}
         of = msgspec.structs.replace(plan(self.page.url), **fields)
         far = AT + timedelta(days=1000)
@@ -168,10 +183,26 @@ async def fleet(
 
 async def handed_out_twice(fleet: Fleet) -> None:
     """Nobody took it for too long, and both entries wait."""
+    before = await fleet.waiting()
     await fleet.scheduler.step()
     fleet.world.clock.at += LOST_AFTER
     await fleet.scheduler.step()
-    assert await fleet.waiting() == 2
+    assert await fleet.waiting() == before + 2
+
+
+async def one_is_at_work_and_who_took_the_other_died(
+    fleet: Fleet,
+    page: Page,
+    process: Process,
+    **others: Any,  # noqa: ANN401  fields of a plan
+) -> None:
+    await fleet.monitor(**others)
+    await handed_out_twice(fleet)
+    [(receipt, _)] = await fleet.jobs.take(1, block_ms=1)
+    page.hold = asyncio.Event()
+    await process.step()
+    await until(lambda: len(page.seen) == 1)
+    await fleet.client.xclaim(KEYS[fleet.lane], GROUP, "first", 0, [receipt], idle=TAKE_OVER_IDLE_MS, justid=True)
 
 
 async def test_of_two_entries_that_wait_two_processes_pay_for_one(fleet: Fleet, page: Page) -> None:
@@ -260,6 +291,11 @@ async def test_what_a_process_held_that_was_killed_is_evaluated_by_another(
     match comes_back:
         case "taken over":
             await fleet.let_entries_be_left()
+            await other.step()
+            await other.idle()
+            assert fleet.model.count == 0, "who takes it over cannot know that who holds it is who died"
+            clock.at += LOST_AFTER
+            await fleet.scheduler.step()
         case "lost with the queue":
             await fleet.client.flushall()
             await fleet.scheduler.step()
@@ -277,8 +313,174 @@ async def test_what_a_process_held_that_was_killed_is_evaluated_by_another(
     assert await fleet.was_paid_once()
 
 
+async def test_an_entry_that_leaves_room_for_others_leaves_what_another_holds(
+    fleet: Fleet, page: Page, clock: Clock
+) -> None:
+    page.hold = asyncio.Event()
+    one, crowded, third = fleet.process("a"), fleet.process("b"), fleet.process("c")
+    await fleet.monitor(facts=(PRICE,))
+    slow = await fleet.claim()
+    await fleet.jobs.enqueue([slow])
+    await crowded.step()
+    await until(lambda: len(page.seen) == 1)
+    await fleet.world.schedule.put_back(slow, until=AT + timedelta(days=1), attempts=0)
+    await fleet.monitor(owner=fleet.owner)
+    await handed_out_twice(fleet)
+    await one.step()
+    await until(lambda: len(page.seen) == 2)
+    await crowded.step()
+    await until(lambda: len(crowded.queue._running) == 1 and crowded.queue._acknowledging is None)
+    assert await fleet.waiting() == 2, "it was let go"
+    clock.move(25)  # it would be ready again by then, and an evaluation may take 30 s
+    await fleet.scheduler.step()
+    await third.step()
+    await until(lambda: not third.queue._running or len(page.seen) == 3)
+    page.hold.set()
+    for process in fleet.processes:
+        await process.idle()
+    assert fleet.model.count == 1
+
+
+async def test_what_a_dead_worker_left_is_not_begun_while_another_holds_it_and_the_death_counts(
+    fleet: Fleet, page: Page
+) -> None:
+    one, third = fleet.process("a"), fleet.process("c")
+    await one_is_at_work_and_who_took_the_other_died(fleet, page, one)
+    held = await fleet.row()
+    await third.step()
+    await until(lambda: not third.queue._running or len(page.seen) == 2)
+    assert await fleet.row() == held
+    table = "evaluation_request" if fleet.lane is Lane.ASKED else "schedule"
+    assert await fleet.world.value(f"select attempts from {table}") == 1  # noqa: S608  one of two
+    assert page.hold is not None
+    page.hold.set()
+    await one.idle()
+    await third.idle()
+    assert await fleet.was_paid_once()
+
+
+@pytest.mark.parametrize("is_paid", [True, False], ids=["read by a model", "read by a selector"])
+async def test_what_a_dead_worker_left_is_not_begun_beside_what_is_at_work_here(
+    fleet: Fleet, page: Page, *, is_paid: bool
+) -> None:
+    page.text = page.text if is_paid else None
+    alone = fleet.process("a", places=20)
+    others: dict[str, Any] = {} if is_paid else {"facts": (PRICE,)}
+    await one_is_at_work_and_who_took_the_other_died(fleet, page, alone, **others)
+    await alone.step()
+    await until(lambda: len(alone.queue._running) == 2)
+    assert page.hold is not None
+    page.hold.set()
+    await alone.idle()
+    assert (len(page.seen), len(await fleet.world.all(EvaluationCompleted)), await fleet.waiting()) == (1, 1, 0)
+    assert fleet.model.count == is_paid
+
+
+async def test_who_dies_while_it_holds_a_job_counts_until_the_job_is_put_away(
+    fleet: Fleet, page: Page, clock: Clock
+) -> None:
+    await fleet.world.execute("delete from dead_job")
+    await fleet.monitor()
+    await handed_out_twice(fleet)
+    page.hold = asyncio.Event()
+    with capture_logs():
+        for deaths in range(ATTEMPTS_MAX):
+            process = fleet.process(str(deaths))
+            await process.step()
+            await until(lambda: len(page.seen) > deaths)  # noqa: B023  awaited here
+            await process.die()
+            await fleet.let_entries_be_left()
+            heir = fleet.process(f"heir of {deaths}")
+            for _ in range(3):
+                await heir.step()
+                await heir.idle()
+            assert await fleet.waiting() == 0
+            clock.at += LOST_AFTER
+            await fleet.scheduler.step()
+    assert await fleet.world.value("select attempts from dead_job") == ATTEMPTS_MAX
+    assert (fleet.model.count, await fleet.waiting()) == (0, 0)
+
+
+async def test_what_is_not_begun_is_put_back_unless_somebody_else_holds_it(fleet: Fleet, clock: Clock) -> None:
+    await fleet.monitor()
+    schedule, briefings = fleet.world.schedule, PostgresBriefings(fleet.world.pool)
+    job = await fleet.claim()
+    clock.move(20)
+    held = await briefings.hold(job, now=clock(), lost_after=LOST_AFTER)
+    assert held is not None
+    at_work = await fleet.row()
+    await schedule.put_back_unbegun(job, until=clock(), attempts=2)
+    assert await fleet.row() == at_work
+    older = msgspec.structs.replace(job, handed_out_at=None)
+    for one in (held, older):  # its own, and one that says nothing of when
+        await schedule.put_back_unbegun(one, until=AT + timedelta(days=1), attempts=0)
+        await schedule.put_back_unbegun(job, until=clock(), attempts=0)  # what was put back is nobody's
+        again = await fleet.claim()
+        assert (again.attempts, again.handed_out_at) == (2, clock())
+        clock.move(1)
+        await briefings.hold(again, now=clock(), lost_after=LOST_AFTER)
+    await schedule.put_back(job, until=clock(), attempts=0)
+    assert (await fleet.claim()).handed_out_at == clock(), "what was begun is put back whoever holds it"
+
+
+async def test_what_is_handed_out_anew_while_the_same_process_has_not_begun_it_is_done_after_that_went_by(
+    fleet: Fleet, page: Page, clock: Clock
+) -> None:
+    """What was handed out before the queue was lost is no more what the row says. Another entry of what waited is let go."""
+    await fleet.monitor()
+    await fleet.scheduler.step()
+    clock.move(20)
+    waiting: list[Waiting] = []
+
+    def does(evaluator: Evaluator) -> Waiting:
+        waiting.append(Waiting(evaluator))
+        return waiting[-1]
+
+    process = fleet.process("a", places=5, does=does)
+    await process.step()
+    await lose_the_queue(fleet, process)
+    page.hold = asyncio.Event()
+    waiting[0].goes_on.set()
+    await until(lambda: len(page.seen) == 1 and len(process.queue._running) == 1)
+    clock.at += LOST_AFTER
+    await fleet.scheduler.step()
+    await process.step()
+    await until(lambda: process.queue._acknowledging is None)
+    assert len(process.queue._running) == 1
+    page.hold.set()
+    await process.idle()
+    assert await fleet.was_paid_once()
+
+
+async def test_what_is_handed_out_anew_is_not_begun_beside_what_the_same_process_has_at_work(
+    fleet: Fleet, page: Page, clock: Clock
+) -> None:
+    await fleet.monitor()
+    await fleet.scheduler.step()
+    page.hold = asyncio.Event()
+    process = fleet.process("a", places=5)
+    await process.step()
+    await until(lambda: len(page.seen) == 1)
+    clock.move(3)
+    await lose_the_queue(fleet, process)
+    page.hold.set()
+    await process.idle()
+    assert await fleet.was_paid_once()
+    assert len(page.seen) == 1
+
+
+async def lose_the_queue(fleet: Fleet, process: Process) -> None:
+    """And hand out anew what was in it, to this process."""
+    await fleet.client.flushall()
+    await fleet.scheduler.step()
+    assert await fleet.waiting() == 1
+    for _ in range(2):  # the first makes the group
+        await process.step()
+
+
 async def test_who_begins_soon_and_who_pays_nothing_writes_nothing(fleet: Fleet, page: Page, clock: Clock) -> None:
-    for others, late in (({}, LATE_AFTER), ({"facts": (PRICE,)}, LOST_AFTER)):
+    cases: list[tuple[dict[str, Any], timedelta]] = [({}, LATE_AFTER), ({"facts": (PRICE,)}, LOST_AFTER)]
+    for others, late in cases:
         page.text = None if others else page.text
         page.hold, clock.at, page.seen = asyncio.Event(), AT, []
         await fleet.monitor(**others)

@@ -110,6 +110,10 @@ class PostgresModelLedger:
         only set aside for calls under way, which mostly cost less, nobody is alarmed."""
         set_aside = self._most(call)
         refused = await self._admitted.ask((call, set_aside))
+        if refused is not None and self._settling:
+            # What was set aside for calls that have ended stands in the sums yet.
+            await asyncio.wait(self._settling)
+            refused = await self._admitted.ask((call, set_aside))
         if refused is None:
             return None
         scope = refused.scope
@@ -117,7 +121,7 @@ class PostgresModelLedger:
         if refused.spent_micros + set_aside <= limit:
             return is_set_aside(scope, limit)
         await self._tell(scope, day_of(call.started_at), limit, refused.spent_micros)
-        return is_spent(scope, limit)
+        return is_spent(scope, limit, spent_micros=refused.spent_micros, most_micros=set_aside)
 
     async def record(self, call: PlannedCall, reply: Reply, *, duration_ms: int) -> ModelCalled:
         """As the port says. A call that nobody heard the end of counts as the most it can have cost. For an erased person no

@@ -61,7 +61,7 @@ class Forecasting:
         price = self._price(plan, at)
         if price is None:
             return None
-        if tried is not None and _was_whole(tried, plan, price):
+        if tried is not None and _was_whole(tried, price):
             price = price.tried(tried.cost_micros + tried.saved_micros)
         return forecast(plan, price, at=at)
 
@@ -89,12 +89,10 @@ class Forecasting:
         return 0 if asked is None else self._prices.cost_micros(*asked, usage, at=at)
 
 
-def _was_whole(look: Look, plan: Plan, price: LookPrice) -> bool:
+def _was_whole(look: Look, price: LookPrice) -> bool:
     """Whether models answered all that a look may ask them: where the first of several sources has every fact, or one has no
     such text, a later look may cost more."""
-    sources = len(plan.sources) if price.readings else 0
-    answered = sum(read.provider is not None for read in look.asked)
-    return answered == sources + price.searches and look.unread is None
+    return sum(read.answered for read in look.asked) == price.calls and look.unread is None
 
 
 def _first(models: Mapping[str, str], prefer: str | None) -> tuple[str, str] | None:

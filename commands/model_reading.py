@@ -55,14 +55,16 @@ class EvidenceTexts(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRead:
     """What a model read: `facts` by name, those left out that are not there. `failure` says in words why some or all could not be
-    read at all; `provider` and `model` are who did read. `cost_micros` was spent now, `saved_micros` is what answers had cost
-    that were there already. `waiting` are the keys of inquiries whose answers will come later, which is no failure. With
-    `is_in_vain` a failure was paid for, and would be paid for again."""
+    read at all; `provider` and `model` are who did read, and `answered` counts the inquiries that were answered, now or before.
+    `cost_micros` was spent now, `saved_micros` is what answers had cost that were there already. `waiting` are the keys of
+    inquiries whose answers will come later, which is no failure. With `is_in_vain` a failure was paid for, and would be paid
+    for again."""
 
     facts: dict[str, Fact]
     failure: str | None = None
     provider: str | None = None
     model: str | None = None
+    answered: int = 0
     cost_micros: int = 0
     saved_micros: int = 0
     waiting: tuple[bytes, ...] = ()
@@ -162,6 +164,7 @@ class ModelReading:
             failure=why_unproved(missing, landed.provider) if missing else landed.failure,
             provider=None if landed.answer is None else landed.provider,
             model=None if landed.answer is None else landed.model,
+            answered=0 if landed.answer is None else 1,
             cost_micros=landed.cost_micros,
             saved_micros=landed.saved_micros,
             waiting=(key,) if landed.is_waiting else (),
@@ -283,6 +286,7 @@ def _together(reads: Sequence[ModelRead]) -> ModelRead:
         failure=next((read.failure for read in reads if read.failure is not None), None),
         provider=next((read.provider for read in reads if read.provider is not None), None),
         model=next((read.model for read in reads if read.model is not None), None),
+        answered=sum(read.answered for read in reads),
         cost_micros=sum(read.cost_micros for read in reads),
         saved_micros=sum(read.saved_micros for read in reads),
         waiting=tuple(key for read in reads for key in read.waiting),

@@ -65,6 +65,7 @@ class ModelSearching:
             failure=None if found is not None else _failure(answered),
             provider=answered.provider if found is not None else None,
             model=answered.model,
+            answered=0 if found is None else 1,
             cost_micros=answered.cost_micros,
             is_in_vain=answered.outcome in IN_VAIN,
         )

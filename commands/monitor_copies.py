@@ -1,12 +1,9 @@
 """Commands that make monitors of what is there already: a fork of one, and imports of many."""
 
-import asyncio
 import hashlib
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
 from uuid import UUID
 
 import msgspec
@@ -17,15 +14,13 @@ from commands.plan_compiler import Wish
 from commands.shell import IdempotencyKeyReused, IdempotentReplay, Written
 from commands.streams import load_own
 from domain import monitor
-from domain.errors import RuleViolation
+from domain.errors import MonitorLimitExceeded, MonitorTotalExceeded, RuleViolation
 from domain.monitor import Monitor
 from domain.schedule import Every, Schedule
 
 ENTRIES_MAX = 1_000
 SPREAD_SECONDS_MAX = 3_600
 """How far the first evaluations of an import are spread at most: whoever imports wants to see something come of it."""
-COMPILED_AT_ONCE = 5
-"""Of an import: a model takes seconds for a prompt. More would take providers' limits, and places in the pool, from others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,36 +91,38 @@ class MonitorCopies:
     async def import_entries(
         self, caller: Caller, entries: Sequence[Entry], *, answer: Callable[[Sequence[Imported]], object]
     ) -> Sequence[Imported]:
-        """Create a monitor of each entry that can be one. With an idempotency key each entry has one of its own, so that an
-        import which broke off goes on where it was; one that was carried out raises `IdempotentReplay` with its answer."""
+        """Create a monitor of each entry that can be one, one after the other: of a small budget, what is set aside for some
+        would be missing for others. Once no place is left, nothing more is compiled. With an idempotency key each entry has
+        one of its own, so that an import which broke off goes on where it was; one that was carried out raises
+        `IdempotentReplay` with its answer."""
         shell = self.monitors.shell
         await shell.refuse_repeated(caller)
-        done = await self._import_all(caller, entries)
+        met: set[type[RuleViolation]] = set()
+        done: list[Imported] = []
+        for i, entry in enumerate(entries):
+            one = await self._import(_part_of(caller, i), entry, met, spread_over=(i, len(entries)))
+            met |= {type(why) for why in one.refusals}
+            done.append(one)
         whole: Written[None] = Written(stream_id=caller.user_id, state=None, version=0, events=())
         await shell.keep_as_it_is(caller, whole, answer=lambda _: answer(done), status=200)
         return done
 
-    async def _import_all(self, caller: Caller, entries: Sequence[Entry]) -> list[Imported]:
-        """One after the other in their order, which decides on names and places, while the next ones are compiled."""
-        parts = [(_part_of(caller, i), entry) for i, entry in enumerate(entries)]
-        coming = (self._new(*part, i, len(parts)) for i, part in enumerate(parts))
-        compiling: deque[asyncio.Task[NewMonitor | None]] = deque()
-        done: list[Imported] = []
+    async def _import(
+        self, caller: Caller, entry: Entry, met: Collection[type[RuleViolation]], *, spread_over: tuple[int, int]
+    ) -> Imported:
+        if entry.wish is None:
+            return Imported(entry=entry, refusals=entry.refusals)
         try:
-            for part in parts:
-                compiling += map(asyncio.ensure_future, islice(coming, COMPILED_AT_ONCE - len(compiling)))
-                done.append(await self._import(*part, compiling.popleft()))
-        finally:
-            for task in compiling:
-                task.cancel()
-            await asyncio.gather(*compiling, return_exceptions=True)
-        return done
-
-    async def _import(self, caller: Caller, entry: Entry, compiling: asyncio.Task[NewMonitor | None]) -> Imported:
-        try:
-            new = await compiling
-            if new is None:
-                return Imported(entry=entry, refusals=entry.refusals)
+            await self.monitors.shell.refuse_repeated(caller)
+            await self._check_place(caller, entry, entry.wish, met)
+            name, plan = await self.monitors.compiler.compile(entry.wish, owner_id=caller.user_id)
+            new = NewMonitor(
+                name=name,
+                prompt=entry.wish.prompt,
+                plan=plan,
+                paused=entry.paused,
+                first_look_after=spread(plan.schedule, *spread_over),
+            )
             written = await self.monitors.start(caller, new, answer=lambda written: _Kept(written.state.name))
         except IdempotentReplay as replay:
             kept = msgspec.convert(replay.receipt.answer, _Kept)
@@ -137,20 +134,15 @@ class MonitorCopies:
             return Imported(entry=entry, refusals=(refused,))
         return Imported(entry=entry, monitor_id=written.stream_id, version=written.version, name=written.state.name)
 
-    async def _new(self, caller: Caller, entry: Entry, index: int, of: int) -> NewMonitor | None:
-        """The monitor that an entry is compiled into."""
-        wish = entry.wish
-        if wish is None:
-            return None
-        await self.monitors.shell.refuse_repeated(caller)
-        name, plan = await self.monitors.compiler.compile(wish, owner_id=caller.user_id)
-        return NewMonitor(
-            name=name,
-            prompt=wish.prompt,
-            plan=plan,
-            paused=entry.paused,
-            first_look_after=spread(plan.schedule, index, of),
-        )
+    async def _check_place(
+        self, caller: Caller, entry: Entry, wish: Wish, met: Collection[type[RuleViolation]]
+    ) -> None:
+        """Raise the limit that entries before this one `met`, where it holds for this one, too: compiling it may be paid for.
+        Its own mistakes come first, as if it was compiled. A paused one takes no place among the active ones."""
+        for limit in (MonitorTotalExceeded, *(() if entry.paused else (MonitorLimitExceeded,))):
+            if limit in met:
+                await self.monitors.compiler.check(wish, owner_id=caller.user_id)
+                raise limit
 
 
 def spread(schedule: Schedule, index: int, of: int) -> timedelta:

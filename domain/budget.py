@@ -1,4 +1,4 @@
-"""Budgets: what may be spent on models in a day, and what is told when it is spent. Money is in millionths of a US dollar.
+"""Budgets: what may be spent on models in a day, and what is told when it runs short. Money is in millionths of a US dollar.
 
 A day is one of UTC, so that it ends for everybody at the same moment.
 """
@@ -98,7 +98,7 @@ def ends_at(day: date) -> datetime:
 
 
 def budget_stream(scope: UUID, day: date) -> UUID:
-    """The stream that says that the budget of a scope was spent on a day."""
+    """The stream that says that the budget of a scope ran short on a day."""
     return uuid5(scope, f"budget {day.isoformat()}")
 
 
@@ -107,21 +107,25 @@ def budget_mail_id(stream_id: UUID, person_id: UUID) -> UUID:
     return uuid5(stream_id, person_id.hex)
 
 
-def is_spent(scope: UUID, limit_micros: int) -> str:
-    """Why a call is not made, when the money is gone."""
+def is_spent(scope: UUID, limit_micros: int, *, spent_micros: int, most_micros: int) -> str:
+    """Why a call is not made that can cost `most_micros`, when that is more than is left. Another one that costs less may be."""
+    left = limit_micros - spent_micros
+    is_left = f"{dollars(left)} is left" if left > 0 else "nothing is left"
     return (
-        f"{_whose(scope)} AI budget of {dollars(limit_micros)} for today is spent; the next one begins at midnight UTC"
+        f"of {_whose(scope)} AI budget of {dollars(limit_micros)} for today {is_left}, and this call may cost"
+        f" {dollars(most_micros)}; the next budget begins at midnight UTC"
     )
 
 
 def is_set_aside(scope: UUID, limit_micros: int) -> str:
     """Why a call is not made, when calls under way may yet cost what is left."""
-    return f"what is left of {_whose(scope)} AI budget of {dollars(limit_micros)} for today is set aside for calls under way"
+    of = f"{_whose(scope)} AI budget of {dollars(limit_micros)} for today"
+    return f"what is left of {of} is set aside for calls under way until they have ended"
 
 
 def budget_subject(scope: UUID) -> str:
     """The subject of the mail that tells of it."""
-    return f"Vigil: {_whose(scope)} AI budget for today is spent"
+    return f"Vigil: {_whose(scope)} AI budget for today has run short"
 
 
 def _whose(scope: UUID) -> str:

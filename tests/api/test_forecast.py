@@ -151,6 +151,20 @@ async def test_a_trial_in_which_one_text_of_two_is_read_is_no_measure(
     assert shown["forecast"]["is_estimated"] is True
 
 
+async def test_a_trial_whose_page_lacks_one_text_of_two_is_no_measure(
+    ada: Person, works: ModelServer, page: str
+) -> None:
+    """A later look at which it is there has two calls."""
+    facts = [{**PRICE, "select": {"css": "p"}}, {**PRICE, "name": "lost", "select": {"css": ".not-here"}}]
+    before = works.count
+    shown = await ada.gets("POST", "/monitors/preview", reading(page, facts=facts))
+    assert works.count - before <= 1, "nothing is asked about no text"
+    assert (shown["forecast"]["is_estimated"], shown["forecast"]["calls_a_day_max"]) == (True, 2 * 288)
+    both = [facts[0], {**facts[1], "select": {"css": "h1"}}]
+    shown = await ada.gets("POST", "/monitors/preview", reading(page, facts=both))
+    assert shown["forecast"]["is_estimated"] is False, "all was asked, and answered"
+
+
 async def test_a_trial_that_asked_less_than_a_look_may_ask_is_no_measure(
     ada: Person, works: ModelServer, page: str
 ) -> None:

@@ -1,66 +1,43 @@
-"""Imports of prompts that models compile: a few at once, and everything else in the order of the entries."""
+"""Imports of prompts that models compile: one after the other, in the order of the entries, and no more than there is room for."""
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 import pytest
 from uuid_utils.compat import uuid7
 
 from adapters.cel_condition import CelConditionLanguage
+from adapters.model_prices import ModelPrices
 from adapters.network_guard import NetworkGuard
 from adapters.postgres_event_store import PostgresEventStore
+from adapters.postgres_model_ledger import PostgresModelLedger
 from adapters.postgres_pool import Pool
 from adapters.rules_provider import RulesProvider
 from adapters.source_rules import SourceRules
-from commands.asking import Inquiry, Reply
+from commands.asking import Inquiry, Ledger, Reply
 from commands.caller import Caller
 from commands.classifying import ClassifierChain
-from commands.monitor_copies import COMPILED_AT_ONCE, Entry, Imported, MonitorCopies
+from commands.monitor_copies import Entry, Imported, MonitorCopies
 from commands.monitors import MonitorCommands
 from commands.plan_compiler import PlanCompiler, Wish
 from commands.shell import Shell
-from domain.errors import InvalidInput, PromptNotUnderstood
-from domain.model_call import CallOutcome
+from domain.budget import Budgets
+from domain.errors import (
+    AiBudgetExceeded,
+    InvalidInput,
+    MonitorLimitExceeded,
+    MonitorTotalExceeded,
+    PromptNotUnderstood,
+)
+from domain.model_call import CallOutcome, TokenUsage
 from tests.commands.test_classifying import HARD, Model, classifier, plan, wish
 from tests.conftest import AT
 
 ADA = Caller(user_id=uuid7(), roles=frozenset({"member"}), correlation_id=uuid7())
-WITHIN_SECONDS = 20
-"""A model that waits for company that never comes waits for ever."""
-
-
-@dataclass
-class Sociable(Model):
-    """A provider that answers when so many inquiries have arrived, the last of them first."""
-
-    company: int = COMPILED_AT_ONCE
-    under_way: int = 0
-    under_way_most: int = 0
-    cancelled: int = 0
-    waiting: list[asyncio.Event] = field(default_factory=list)
-
-    async def call(self, inquiry: Inquiry, *, seconds: float) -> Reply:
-        own = asyncio.Event()
-        self.waiting.append(own)
-        self.under_way += 1
-        self.under_way_most = max(self.under_way, self.under_way_most)
-        try:
-            if len(self.waiting) == self.company:
-                for _ in range(100):  # in which whoever comes as well would arrive
-                    await asyncio.sleep(0)
-                own.set()
-            await own.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        finally:
-            self.under_way -= 1
-            self.waiting.remove(own)
-            if self.waiting:
-                self.waiting[-1].set()
-        return await super().call(inquiry, seconds=seconds)
+HAIKU = "claude-haiku-4-5"
+USED = TokenUsage(input_tokens=1_500, output_tokens=100)
 
 
 class NoSignals:
@@ -70,9 +47,22 @@ class NoSignals:
         return frozenset()
 
 
-def copies(pool: Pool, model: Model) -> MonitorCopies:
+@dataclass
+class Paid(Model):
+    """A provider that says what it used."""
+
+    model: str = HAIKU
+
+    async def call(self, inquiry: Inquiry, *, seconds: float) -> Reply:
+        return replace(await super().call(inquiry, seconds=seconds), usage=USED)
+
+
+def copies(pool: Pool, model: Model, ledger: Ledger | None = None, **limits: Any) -> MonitorCopies:  # noqa: ANN401  of the commands
+    models = classifier(model)
+    if ledger is not None:
+        models = replace(models, asking=replace(models.asking, ledger=ledger))
     compiler = PlanCompiler(
-        classifier=ClassifierChain(rules=RulesProvider(), models=classifier(model), order=("claude",)),
+        classifier=ClassifierChain(rules=RulesProvider(), models=models, order=("claude",)),
         conditions=CelConditionLanguage(),
         sources=SourceRules(NetworkGuard()),
         signals=NoSignals(),
@@ -81,31 +71,37 @@ def copies(pool: Pool, model: Model) -> MonitorCopies:
         models=(model.name,),
     )
     shell = Shell(PostgresEventStore(pool, new_id=uuid7), now=lambda: AT, new_id=uuid7)
-    return MonitorCopies(MonitorCommands(shell=shell, compiler=compiler, active_max=100, total_max=100))
+    return MonitorCopies(
+        MonitorCommands(shell=shell, compiler=compiler, **{"active_max": 100, "total_max": 100, **limits})
+    )
 
 
-async def imported(pool: Pool, model: Model, wishes: Sequence[Wish | None]) -> Sequence[Imported]:
+async def imported(
+    made: MonitorCopies, wishes: Sequence[Wish | None], *, active: Sequence[int] = ()
+) -> Sequence[Imported]:
+    """What comes of importing these as paused monitors, but for the `active` ones."""
     refused = (InvalidInput("no address"),)
     entries = [
-        Entry(place=f"[{i}]", wish=one, refusals=() if one else refused, paused=True) for i, one in enumerate(wishes)
+        Entry(place=f"[{i}]", wish=one, refusals=() if one else refused, paused=i not in active)
+        for i, one in enumerate(wishes)
     ]
-    async with asyncio.timeout(WITHIN_SECONDS):
-        return await copies(pool, model).import_entries(ADA, entries, answer=lambda _: {})
+    return await made.import_entries(ADA, entries, answer=lambda _: {})
 
 
-async def test_some_prompts_are_compiled_at_once_and_no_more(pool: Pool) -> None:
-    model = Sociable([plan(name="Village")])
-    done = await imported(pool, model, [wish(f"{HARD} {i}") for i in range(2 * COMPILED_AT_ONCE)])
-    assert [one.entry.place for one in done] == [f"[{i}]" for i in range(len(done))]
-    numbers = [f"Village ({n})" for n in range(2, len(done) + 1)]
-    assert [one.name for one in done] == ["Village", *numbers], "names go by the order of the entries"
-    assert (len(model.asked), model.under_way_most) == (len(done), COMPILED_AT_ONCE)
+def refusals(done: Sequence[Imported]) -> list[type[Exception] | None]:
+    return [type(one.refusals[0]) if one.refusals else None for one in done]
+
+
+async def test_names_and_places_go_by_the_order_of_the_entries(pool: Pool) -> None:
+    done = await imported(copies(pool, Model([plan(name="Village")])), [wish(f"{HARD} {i}") for i in range(4)])
+    assert [one.entry.place for one in done] == ["[0]", "[1]", "[2]", "[3]"]
+    assert [one.name for one in done] == ["Village", "Village (2)", "Village (3)", "Village (4)"]
 
 
 async def test_each_entry_has_its_own_refusal(pool: Pool) -> None:
     given = [wish(HARD), None, wish(HARD, confirmations=99), wish(f"{HARD} twice"), wish("")]
     refusal = Reply(outcome=CallOutcome.REFUSED, message="no")
-    first, none, wrong, second, empty = await imported(pool, Model([plan(), refusal]), given)
+    first, none, wrong, second, empty = await imported(copies(pool, Model([plan(), refusal])), given)
     assert (first.name, first.refusals) == ("The village is famous", ())
     assert [refused.message for refused in none.refusals] == ["no address"]
     assert [refused.field for refused in wrong.refusals] == ["confirmations"]
@@ -113,19 +109,32 @@ async def test_each_entry_has_its_own_refusal(pool: Pool) -> None:
     assert [refused.field for refused in empty.refusals] == ["prompt"]
 
 
-async def test_an_import_that_breaks_off_leaves_nobody_asking(pool: Pool) -> None:
-    """As where the database goes away: what was created stays, and what is under way is given up."""
+@pytest.mark.parametrize(("budget_micros", "made"), [(100_000, 12), (50_000, 12), (1_000, 0)])
+async def test_entries_of_one_import_do_not_take_each_others_money(pool: Pool, budget_micros: int, made: int) -> None:
+    """What is set aside for a call is a multiple of what it costs, and that of five does not fit."""
+    store = PostgresEventStore(pool, new_id=uuid7)
+    budgets = Budgets(person_day_micros=budget_micros)
+    ledger = PostgresModelLedger(pool, store, ModelPrices(), budgets, now=lambda: AT)
+    model = Paid([plan()])
+    done = await imported(copies(pool, model, ledger), [wish(f"{HARD} {i}") for i in range(12)])
+    await ledger.settled()
+    assert refusals(done) == [None] * made + [AiBudgetExceeded] * (12 - made)
+    assert len(model.asked) == made
 
-    @dataclass
-    class Breaking(Sociable):
-        async def call(self, inquiry: Inquiry, *, seconds: float) -> Reply:
-            if f"{HARD} 0" in inquiry.content:
-                while self.under_way < COMPILED_AT_ONCE - 1:
-                    await asyncio.sleep(0)
-                raise OSError("it went away")
-            return await super().call(inquiry, seconds=seconds)
 
-    model = Breaking([plan()])
-    with pytest.raises(OSError, match="it went away"):
-        await imported(pool, model, [wish(f"{HARD} {i}") for i in range(2 * COMPILED_AT_ONCE)])
-    assert (model.cancelled, model.under_way, len(model.asked)) == (COMPILED_AT_ONCE - 1, 0, 0)
+async def test_once_all_places_are_taken_nothing_more_is_compiled_or_paid(pool: Pool) -> None:
+    model = Model([plan()])
+    hard = [wish(f"{HARD} {i}") for i in range(8)]
+    given = [*hard, None, wish(HARD, confirmations=99)]
+    done = await imported(copies(pool, model, total_max=2), given)
+    assert refusals(done) == [None] * 2 + [MonitorTotalExceeded] * 6 + [InvalidInput] * 2
+    assert {one.refusals[0].args for one in done[2:8]} == {MonitorTotalExceeded().args}
+    assert len(model.asked) == 3, "the first one that finds no place tells that there is none"
+
+
+async def test_where_no_active_one_has_a_place_paused_ones_have(pool: Pool) -> None:
+    model = Model([plan()])
+    hard = [wish(f"{HARD} {i}") for i in range(6)]
+    done = await imported(copies(pool, model, active_max=1), hard, active=(0, 1, 2, 4))
+    assert refusals(done) == [None, MonitorLimitExceeded, MonitorLimitExceeded, None, MonitorLimitExceeded, None]
+    assert len(model.asked) == 4

@@ -120,9 +120,25 @@ async def test_of_a_hundred_calls_at_once_exactly_those_are_admitted_that_the_bu
     refused = await asyncio.gather(*(made.admit(planned(ada)) for _ in range(100)))
     assert refused.count(None) == 40
     assert await open_calls(application_pool) == 40
+    budget = f"your AI budget of {dollars(40 * each)} for today"
     assert {why for why in refused if why is not None} == {
-        f"what is left of your AI budget of {dollars(40 * each)} for today is set aside for calls under way"
+        f"what is left of {budget} is set aside for calls under way until they have ended"
     }
+
+
+async def test_what_was_set_aside_for_a_call_that_has_ended_is_there_for_the_next_one(application_pool: Pool) -> None:
+    """The sums follow the records: who asks once more, as with a prompt whose plan is to be mended, must not be faster."""
+    ada, used, count = uuid7(), TokenUsage(input_tokens=50, output_tokens=5), 20
+    cost = PRICES.cost_micros("claude", HAIKU, used, at=NOON)
+    limit = most(planned(ada)) + count * cost
+    assert limit < 2 * most(planned(ada)), "two do not fit at once"
+    store = PostgresEventStore(application_pool, new_id=uuid7)
+    made = PostgresModelLedger(application_pool, store, PRICES, Budgets(person_day_micros=limit), now=lambda: NOON)
+    for _ in range(count):
+        call = planned(ada)
+        assert await made.admit(call) is None
+        await made.record(call, ok(used), duration_ms=1)
+    await made.settled()
 
 
 async def test_two_processes_at_once_do_not_spend_the_same_money(application_pool: Pool, another_pool: Pool) -> None:
@@ -312,7 +328,8 @@ async def test_when_the_money_is_spent_that_is_told_once_a_day(application_pool:
     await made.record(call, ok(), duration_ms=1)
     for again in [made, elsewhere] * 2:
         assert await again.admit(planned(ada)) == (
-            f"your AI budget of {dollars(limit)} for today is spent; the next one begins at midnight UTC"
+            f"of your AI budget of {dollars(limit)} for today {dollars(limit - COST)} is left, and this call may cost"
+            f" {dollars(most(planned(ada)))}; the next budget begins at midnight UTC"
         )
     assert await stops(application_pool) == [
         BudgetExhausted(scope=ada, day=TODAY, limit_micros=limit, spent_micros=COST, exhausted_at=NOON)
@@ -320,6 +337,19 @@ async def test_when_the_money_is_spent_that_is_told_once_a_day(application_pool:
     [stored] = await PostgresEventStore(application_pool, new_id=uuid7).load(budget_stream(ada, TODAY))
     assert stored.owner_id == ada
     assert stored.metadata.correlation_id == stored.stream_id
+
+
+async def test_a_call_that_may_cost_more_than_is_left_is_refused_and_a_smaller_one_is_made(
+    application_pool: Pool,
+) -> None:
+    ada = uuid7()
+    small, large = planned(ada), planned(ada, content="x" * 30_000)
+    made = ledger(application_pool, installation=COST + most(small))
+    await made.admit(small)
+    await made.record(small, ok(), duration_ms=1)
+    why = str(await made.admit(large))
+    assert f"{dollars(most(small))} is left, and this call may cost {dollars(most(large))};" in why
+    assert await made.admit(planned(ada)) is None, "the money is not spent"
 
 
 async def test_calls_under_way_alone_are_no_alarm(application_pool: Pool) -> None:
@@ -338,7 +368,8 @@ async def test_the_installations_budget_stops_everybody_and_is_told_as_its_own(a
     await made.admit(call)
     await made.record(call, ok(), duration_ms=1)
     assert await made.admit(planned(ben)) == (
-        "this installation's AI budget of 0.011 USD for today is spent; the next one begins at midnight UTC"
+        "of this installation's AI budget of 0.011 USD for today nothing is left, and this call may cost"
+        f" {dollars(most(planned(ben)))}; the next budget begins at midnight UTC"
     )
     assert [(stop.scope, stop.spent_micros) for stop in await stops(application_pool)] == [(INSTALLATION, COST)]
 

@@ -13,8 +13,10 @@ from uuid import UUID
 from rich.text import Text
 
 from domain import evaluation, notification, trigger, user
+from domain.budget import dollars
 from domain.event import Event, StreamEvent
 from domain.fact import Fact, FactValue
+from domain.model_call import CallOutcome, ModelCalled
 from domain.monitor import (
     ConditionMetAgain,
     MonitorCreated,
@@ -92,6 +94,7 @@ def _told(stored: StreamEvent, known: Known) -> _Told:
     told = (
         _of_monitor(event, _named(known.monitors, stored.stream_id))
         or _of_evaluation(event, stored.stream_id, known)
+        or _of_model(event, known)
         or _of_trigger(event, stored.stream_id, known)
         or _of_notification(event, stored.stream_id, known)
         or _of_person(event)
@@ -150,6 +153,18 @@ def _of_evaluation(event: Event, stream_id: UUID, known: Known) -> _Told | None:
             return _Told("!", "failed", "red", _named(known.monitors, monitor), _trouble(code, message))
         case _:
             return None
+
+
+def _of_model(event: Event, known: Known) -> _Told | None:
+    if not isinstance(event, ModelCalled):
+        return None
+    subject = "" if event.monitor_id is None else _named(known.monitors, event.monitor_id)
+    who, outcome = f"{clean(event.provider)} {clean(event.model)}", event.outcome.value.replace("_", " ")
+    cost = f"{'at most ' if event.is_estimated else ''}{dollars(event.cost_micros)}"
+    detail = Text(f"{who}: {outcome}, {cost}{f' ({clean(event.message)})' if event.message else ''}")
+    if event.outcome is CallOutcome.OK:
+        return _Told("·", "called", "dim", subject, detail, quiet=True)
+    return _Told("!", "called", "yellow", subject, detail)
 
 
 def _of_trigger(event: Event, stream_id: UUID, known: Known) -> _Told | None:

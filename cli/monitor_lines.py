@@ -1,10 +1,12 @@
 """Monitors and evaluations as lines for people. Nothing in them steers a terminal."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from cli.api_client import Json
 from domain.budget import dollars
+from domain.forecast import BATCHED
 
 LABEL_CHARS = 12
 QUOTE_CHARS_MAX = 80
@@ -12,7 +14,7 @@ COUNTED_WHOLE_MIN = 10
 """So many calls a day, and no fractions matter."""
 
 
-def monitor_lines(monitor: Json) -> list[str]:
+def monitor_lines(monitor: Json, *, now: datetime) -> list[str]:
     """A monitor with its plan."""
     failing = monitor.get("failing")
     return [
@@ -24,7 +26,7 @@ def monitor_lines(monitor: Json) -> list[str]:
         *plan_lines(monitor),
         *cost_lines(monitor),
         _row("last look", monitor["last_evaluated_at"] or "none yet"),
-        _row("next look", monitor["next_due_at"] or "none"),
+        _row("next look", _next_look(monitor, now) or "none"),
     ]
 
 
@@ -43,10 +45,23 @@ def plan_lines(plan: Json) -> list[str]:
 def cost_lines(told: Json) -> list[str]:
     """What models will cost that read for a monitor, or for a plan that is none yet, and what those cost that compiled it."""
     forecast, compiled = told.get("forecast"), told.get("compile_cost_micros")
-    costs = [] if forecast is None else [_forecast(forecast), *map(_plain, forecast["notes"])]
+    costs = [] if forecast is None else [_forecast(forecast), *_by_batch(forecast), *map(_plain, forecast["notes"])]
     if compiled:
         costs.append(f"{dollars(compiled)} once: the prompt was compiled by a model")
     return _column("cost", costs)
+
+
+def _by_batch(forecast: Json) -> list[str]:
+    by_batch = "read by batch (--batch): may take hours, for half the price, which is counted here"
+    return [by_batch] if BATCHED in forecast["basis"] else []
+
+
+def _next_look(monitor: Json, now: datetime) -> str | None:
+    """When it is due, or since when it was and waits. A list has no forecasts, which know whether anybody takes batches."""
+    due_at, forecast = monitor["next_due_at"], monitor.get("forecast")
+    waits = monitor["batch"] if forecast is None else BATCHED in forecast["basis"]
+    is_past = due_at is not None and datetime.fromisoformat(due_at) < now
+    return f"waits for its batch since {due_at}" if waits and is_past else due_at
 
 
 def _forecast(forecast: Json) -> str:
@@ -58,14 +73,14 @@ def _forecast(forecast: Json) -> str:
     return f"at most {dollars(day)} a day, if all is new at each look: {count} calls of {dollars(call)}, {of_what}"
 
 
-def listed_lines(monitors: Sequence[Json]) -> list[str]:
+def listed_lines(monitors: Sequence[Json], *, now: datetime) -> list[str]:
     """Monitors in a table, one a line."""
     if not monitors:
         return []
     rows = [
         ("STATE", "STATUS", "NAME", "NEXT LOOK", "ID"),
         *(
-            (each["state"], each["status"], _plain(each["name"]), each["next_due_at"] or "-", each["id"])
+            (each["state"], each["status"], _plain(each["name"]), _next_look(each, now) or "-", each["id"])
             for each in monitors
         ),
     ]
@@ -73,9 +88,9 @@ def listed_lines(monitors: Sequence[Json]) -> list[str]:
     return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]
 
 
-def evaluation_lines(evaluation: Json, *, confidence_min: float) -> list[str]:
-    """What came of an evaluation: the verdict, why, and every value with the words it was read from. What was read with less
-    than `confidence_min` says so."""
+def evaluation_lines(evaluation: Json) -> list[str]:
+    """What came of an evaluation: the verdict, why, and every value with the words it was read from. What was read with too
+    little confidence says so."""
     error, condition = evaluation["error"], evaluation["condition"]
     if error is not None:
         told = f"failed: {error['code']}: {_plain(error['message'])}"
@@ -87,24 +102,25 @@ def evaluation_lines(evaluation: Json, *, confidence_min: float) -> list[str]:
         f"{evaluation['verdict']}: {_plain(condition['expression'])}",
         *([f"  {_plain(evaluation['reason'])}"] if evaluation["reason"] else []),
         *(f"  {_plain(name)} = {_value(value)}" for name, value in condition["inputs"].items()),
-        *(f"  {_read(fact, confidence_min)}" for fact in evaluation["facts"]),
+        *(f"  {_read(fact, condition['inputs'])}" for fact in evaluation["facts"]),
         f"  state {switched if evaluation['changed'] else evaluation['state_after']}",
         *_spent_lines(evaluation),
     ]
 
 
-def _read(fact: Json, confidence_min: float) -> str:
+def _read(fact: Json, inputs: Json) -> str:
     """Where a value stands, how certain that is unless it was selected, and why a model says yes or no."""
     name, value, confidence = _plain(fact["name"]), _value(fact["value"]), fact["confidence"]
+    # What the monitor asks for now may be another confidence than this evaluation did.
+    is_unused = inputs.get(fact["name"], value) is None
     quote, source = f"“{_quote(fact)}”", _plain(fact["source_url"])
     reason = f": {_plain(fact['reason'])}" if fact["reason"] else ""
     if not confidence:
         return (
             f"{name} is not believed: {value} was read, but {quote} does not stand at {source}, or says something else"
         )
-    if confidence < confidence_min:
-        below = f"with a confidence of {confidence:g}, below {confidence_min:g}"
-        return f"{name} is not used: {value} was read {below}, from {quote} at {source}{reason}"
+    if is_unused:
+        return f"{name} is not used: {value} was read with a confidence of {confidence:g}, too little, from {quote} at {source}{reason}"
     certain = f", with a confidence of {confidence:g}" if confidence < 1 else ""
     return f"{name} was read from {quote} at {source}{certain}{reason}"
 

@@ -53,8 +53,9 @@ def monitors_add(
         list[str] | None,
         typer.Option(
             metavar="FACT",
-            help="What to read: NAME:TYPE[:UNIT][=HOW:WHERE], such as price:number:EUR=jsonpath:$.price or title:text=css:h1,"
-            " or the JSON object of the API. Left out: taken from the prompt.",
+            help="What to read: NAME:TYPE[:UNIT][=HOW:WHERE], such as price:number:EUR=jsonpath:$.price, title:text=css:h1"
+            " or, by a model, 'gone:boolean=model:whether the item is sold out'; without HOW the whole text. Or the JSON object"
+            " of the API. Left out: taken from the prompt.",
         ),
     ] = None,
     confirmations: Annotated[

@@ -4,20 +4,26 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import typer
 
+from bootstrap.now_and_new import utc_now
 from cli.api_client import Api, Json, Reach, Refused, logged_in
 from cli.arguments import confirmed
 from cli.connection import run
 from cli.monitor_lines import cost_lines, evaluation_lines, listed_lines, monitor_lines, plan_lines
 from cli.output import FAILED, print_json
 from domain.errors import InvalidInput
+from domain.fact import ReadBy, Select
 
 LOOK_SECONDS = 0.1
+LATEST = 100
+"""Among so many evaluations by their slots the last one is looked for: one that waits for a batch ends after later ones."""
 ENDED = {"completed", "failed"}
+SELECTORS = [name for name in Select.__struct_fields__ if name != "csv_row"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +66,8 @@ class Wanted:
 
 
 def read_fact(text: str) -> Json:
-    """A fact as people write it, `NAME:TYPE[:UNIT][=HOW:WHERE]`, or as the JSON object of the API. Raises `InvalidInput`."""
+    """A fact as people write it, `NAME:TYPE[:UNIT][=HOW:WHERE]`, where HOW `model` has a description in place of WHERE, or as
+    the JSON object of the API. Raises `InvalidInput`."""
     if text.lstrip().startswith("{"):
         try:
             return dict(json.loads(text))
@@ -72,12 +79,18 @@ def read_fact(text: str) -> Json:
     if len(rest) not in {1, 2} or not all((name, *rest)) or ("=" in text and not (how and where)):
         raise InvalidInput(
             f"--fact: write {text!r} as NAME:TYPE[:UNIT][=HOW:WHERE], for example price:number:EUR=jsonpath:$.price"
+            " or gone:boolean=model:whether the item is sold out"
         )
+    if how not in {"", *SELECTORS, ReadBy.MODEL}:
+        raise InvalidInput(f"--fact: {how!r} in {text!r} is none of {', '.join(SELECTORS)}, {ReadBy.MODEL}")
+    by_model = how == ReadBy.MODEL
     return _given(
         name=name,
         type=rest[0],
         unit=rest[1] if len(rest) == 2 else None,
-        select={how: where} if selector else None,
+        select={how: where} if how and not by_model else None,
+        read_by=how if by_model else None,
+        description=where if by_model else None,
     )
 
 
@@ -94,9 +107,9 @@ def run_add(reach: Reach, wanted: Wanted, *, dry_run: bool, as_json: bool) -> No
     elif dry_run:
         _tell(["nothing was stored; this is what would be watched:", *plan_lines(made["plan"])])
         _tell(cost_lines(made))
-        _tell(evaluation_lines(made["evaluation"], confidence_min=made["plan"]["min_confidence"]))
+        _tell(evaluation_lines(made["evaluation"]))
     else:
-        _tell(monitor_lines(made))
+        _tell(monitor_lines(made, now=utc_now()))
     if dry_run and made["evaluation"]["status"] == "failed":
         raise typer.Exit(FAILED)
 
@@ -107,28 +120,27 @@ def run_list(reach: Reach, *, status: str | None, state: str | None, search: str
     if as_json:
         print_json(found)
     else:
-        _tell(listed_lines(found) or ["no monitors"])
+        _tell(listed_lines(found, now=utc_now()) or ["no monitors"])
 
 
 def run_show(reach: Reach, which: str, *, as_json: bool) -> None:
-    """Show one monitor, and the last evaluation of it."""
+    """Show one monitor, and that evaluation of it which ended last."""
     monitor, last = run(_show(reach, which))
     if as_json:
         print_json(monitor)
         return
-    _tell(monitor_lines(monitor))
-    for evaluation in last:
-        lines = evaluation_lines(evaluation, confidence_min=monitor["min_confidence"])
-        _tell(["the last evaluation:", *(f"  {line}" for line in lines)])
+    _tell(monitor_lines(monitor, now=utc_now()))
+    if last is not None:
+        _tell(["the last evaluation:", *(f"  {line}" for line in evaluation_lines(last))])
 
 
 def run_evaluate(reach: Reach, which: str, *, wait: bool, seconds_max: float, as_json: bool) -> None:
     """Have a monitor evaluated; with `wait` show what came of it, and end with 1 when it failed."""
-    monitor, evaluation = run(_evaluate(reach, which, wait=wait, seconds_max=seconds_max))
+    evaluation = run(_evaluate(reach, which, wait=wait, seconds_max=seconds_max))
     if as_json:
         print_json(evaluation)
     elif wait:
-        _tell(evaluation_lines(evaluation, confidence_min=monitor["min_confidence"]))
+        _tell(evaluation_lines(evaluation))
     else:
         typer.echo(f"evaluation {evaluation['id']} was asked for")
     if evaluation.get("status") == "failed":
@@ -169,10 +181,12 @@ async def _list(reach: Reach, query: dict[str, str]) -> list[Json]:
         return await api.all("/monitors", {**query, "sort": "name:asc"})
 
 
-async def _show(reach: Reach, which: str) -> tuple[Json, list[Json]]:
+async def _show(reach: Reach, which: str) -> tuple[Json, Json | None]:
     async with logged_in(reach) as api:
         monitor = await _find(api, which)
-        return monitor, await api.call("GET", f"/monitors/{monitor['id']}/history", query={"limit": "1"})
+        history = await api.call("GET", f"/monitors/{monitor['id']}/history", query={"limit": str(LATEST)})
+        ended = [each for each in history if each["status"] in ENDED]
+        return monitor, max(ended, key=lambda each: datetime.fromisoformat(each["completed_at"]), default=None)
 
 
 async def _find_one(reach: Reach, which: str) -> Json:
@@ -194,12 +208,12 @@ async def _export(reach: Reach, which: str | None) -> str:
         )
 
 
-async def _evaluate(reach: Reach, which: str, *, wait: bool, seconds_max: float) -> tuple[Json, Json]:
-    """The monitor, and what came of the evaluation, or only its id."""
+async def _evaluate(reach: Reach, which: str, *, wait: bool, seconds_max: float) -> Json:
+    """What came of the evaluation, or only its id."""
     async with logged_in(reach) as api:
         monitor = await _find(api, which)
         asked: Json = await api.call("POST", f"/monitors/{monitor['id']}/evaluate")
-        return monitor, await _ended(api, monitor["id"], asked["id"], seconds_max) if wait else asked
+        return await _ended(api, monitor["id"], asked["id"], seconds_max) if wait else asked
 
 
 async def _ended(api: Api, monitor_id: str, evaluation_id: str, seconds_max: float) -> Json:

@@ -21,6 +21,7 @@ LINES_MAX = 1000
 EVIDENCE_TOKENS = 4_000
 """Of a typical page, as text."""
 NOT_BATCHED = "No AI provider that is set up takes batches: what a model reads is read at once, at the whole price."
+BATCHED = "It may take hours to read, for half the price."
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +131,7 @@ def _basis(plan: Plan, price: LookPrice) -> str:
     reading = [f"{price.reader} reads {_texts(price.readings)}"] if price.readings else []
     said = [f"At each look {' and '.join([*searching, *reading])}.", _price_in_words(price)]
     if price.is_halved and price.readings:
-        said.append("It may take hours to read, for half the price.")
+        said.append(BATCHED)
     if price.readings:
         said.append(
             "At this price it is the most that looks by the schedule cost: what has not changed is not read again, and costs"

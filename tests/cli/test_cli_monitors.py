@@ -23,6 +23,7 @@ from cli.monitor_lines import cost_lines, evaluation_lines, listed_lines, plan_l
 from cli.watching import Wanted, read_fact
 from domain.errors import InvalidInput
 from tests.cli.vigil_process import RunningVigil, data_folder, prefixed, vigil, working_in
+from tests.conftest import AT
 
 runner = CliRunner()
 
@@ -271,6 +272,10 @@ def test_a_live_stream_ends_with_a_last_word_when_its_server_stops_and_is_never_
         ("price:number:EUR", {"name": "price", "type": "number", "unit": "EUR"}),
         ("t:text=css:a[href='x=y:z']", {"name": "t", "type": "text", "select": {"css": "a[href='x=y:z']"}}),
         ("p:number:EUR/kg=jsonpath:$.a", {"name": "p", "type": "number", "unit": "EUR/kg", "select": {"jsonpath": "$.a"}}),
+        (
+            "gone:boolean=model:whether it's 1=1: sold out",
+            {"name": "gone", "type": "boolean", "read_by": "model", "description": "whether it's 1=1: sold out"},
+        ),
         ('{"name": "n", "type": "list"}', {"name": "n", "type": "list"}),
     ],
 )  # fmt: skip
@@ -279,11 +284,17 @@ def test_a_fact_is_written_in_short_or_as_json(text: str, fact: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "price", ":number", "price:", "a:b:c:d", "a:text=css", "a:text=", "a:text=:x", "{", "{1}"]
+    "text",
+    ["", "price", ":number", "price:", "a:b:c:d", "a:text=css", "a:text=", "a:text=:x", "a:text=model:", "{", "{1}"],
 )
 def test_what_is_no_fact_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InvalidInput, match="--fact"):
         read_fact(text)
+
+
+def test_another_way_to_read_than_there_is_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(InvalidInput, match=r"'llm' in 'a:text=llm:x' is none of css, xpath, .*, regex, model"):
+        read_fact("a:text=llm:x")
 
 
 def test_who_reads_a_plan_and_what_it_searches_for_is_shown() -> None:
@@ -300,7 +311,7 @@ def test_who_reads_a_plan_and_what_it_searches_for_is_shown() -> None:
 
 def test_what_models_will_cost_says_what_it_is_the_most_of() -> None:
     day: dict[str, Any] = {"calls_a_day_max": 288.0, "cost_micros_a_day_max": 345_600, "cost_micros_a_call": 1200}
-    day |= {"is_estimated": True, "notes": []}
+    day |= {"is_estimated": True, "notes": [], "basis": "So."}
     most = "cost at most 0.3456 USD a day, if all is new at each look: 288 calls of 0.0012 USD"
     assert of_cost(forecast=day) == [f"{most}, an estimate for texts of typical size"]
     assert of_cost(forecast={**day, "is_estimated": False}) == [f"{most}, as in this trial"]
@@ -331,35 +342,46 @@ def test_what_an_evaluation_cost_and_saved_is_told_where_there_is_any() -> None:
 
 
 def lines_of(evaluation: dict[str, Any]) -> list[str]:
-    return evaluation_lines(evaluation, confidence_min=0.7)
+    return evaluation_lines(evaluation)
 
 
 @pytest.mark.parametrize(
-    ("changes", "line"),
+    ("used", "changes", "line"),
     [
-        ({}, "sale was read from “Sale!” at https://shop.example/"),
+        (True, {}, "sale was read from “Sale!” at https://shop.example/"),
         (
+            True,
             {"confidence": 0.9, "reason": "It says\nso."},
             "sale was read from “Sale!” at https://shop.example/, with a confidence of 0.9: It says so.",
         ),
         (
+            None,
             {"confidence": 0.4, "reason": "Perhaps."},
-            "sale is not used: yes was read with a confidence of 0.4, below 0.7, from “Sale!” at https://shop.example/: Perhaps.",
+            "sale is not used: yes was read with a confidence of 0.4, too little, from “Sale!” at https://shop.example/: Perhaps.",
+        ),
+        (  # whatever a later plan asks for
+            True,
+            {"confidence": 0.4, "reason": "Perhaps."},
+            "sale was read from “Sale!” at https://shop.example/, with a confidence of 0.4: Perhaps.",
         ),
         (
+            None,
             {"confidence": 0.0, "reason": "It says so."},
             "sale is not believed: yes was read, but “Sale!” does not stand at https://shop.example/, or says something else",
         ),
     ],
 )
-def test_how_certain_a_value_is_and_why_is_told_unless_it_was_selected(changes: dict[str, Any], line: str) -> None:
+def test_how_certain_a_value_is_and_why_is_told_unless_it_was_selected(
+    used: object, changes: dict[str, Any], line: str
+) -> None:
     fact = {"name": "sale", "value": True, "quote": "Sale!", "source_url": "https://shop.example/", "confidence": 1.0}
     told = {
         "id": "1", "status": "completed", "verdict": "met", "reason": None, "error": None, "changed": False,
         "state_before": "active", "state_after": "active", "facts": [{**fact, "reason": None, **changes}], "evidence": [],
-        "condition": {"expression": "sale", "inputs": {"sale": True, "changed(sale)": False}},
+        "condition": {"expression": "sale", "inputs": {"sale": used, "changed(sale)": False}},
     }  # fmt: skip
-    assert lines_of(told) == ["met: sale", "  sale = yes", "  changed(sale) = no", f"  {line}", "  state active"]
+    sale = "  sale = yes" if used else "  sale = unknown"
+    assert lines_of(told) == ["met: sale", sale, "  changed(sale) = no", f"  {line}", "  state active"]
 
 
 def test_a_provider_and_a_batch_are_asked_for_only_where_they_are_said() -> None:
@@ -397,7 +419,7 @@ def test_nothing_that_was_read_steers_the_terminal() -> None:
         "state_before": "inactive", "state_after": "active", "facts": [fact, unproved], "evidence": [],
         "condition": {"expression": hostile, "inputs": {"t": hostile, "n": None, "x": 2.5, "y": 3.0}},
     }  # fmt: skip
-    monitor = {"state": "active", "status": "active", "name": hostile, "next_due_at": None, "id": "1"}
-    lines = [*lines_of(evaluation), *listed_lines([monitor])]
+    monitor = {"state": "active", "status": "active", "name": hostile, "next_due_at": None, "id": "1", "batch": False}
+    lines = [*lines_of(evaluation), *listed_lines([monitor], now=AT)]
     assert all(line.isprintable() for line in lines), lines
     assert {"  n = unknown", "  x = 2.5", "  y = 3"} <= set(lines)

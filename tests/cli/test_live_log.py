@@ -19,6 +19,7 @@ from cli.live_log import LiveLog
 from domain.evaluation import EvaluationCompleted, EvaluationFailed, Evidence, FactExtracted, Verdict
 from domain.event import Event, Metadata, StreamEvent, event_types
 from domain.fact import Fact, FactSpec, FactType, FactValue
+from domain.model_call import CallOutcome, ModelCalled, Task, TokenUsage
 from domain.monitor import ConditionMetAgain, MonitorCreated, MonitorRenamed, State, StateChanged
 from domain.notification import (
     DeliveryDeferred,
@@ -247,6 +248,28 @@ def test_failures_and_triggers_are_told() -> None:
     kept = TriggerSuppressed(**about, reason="once_already_fired", suppressed_at=AT)  # type: ignore[arg-type]  # as above
     assert screen.show(stored(fired, TRIGGER)).endswith("fired       Frost  Mail me\n")
     assert screen.show(stored(kept, TRIGGER)).endswith("suppressed  Frost  Mail me: once already fired\n")
+
+
+def called(**others: object) -> StreamEvent:
+    fields: dict[str, object] = {
+        "task": Task.EXTRACT, "provider": "claude", "model": "claude-haiku-4-5", "outcome": CallOutcome.OK,
+        "usage": TokenUsage(), "cost_micros": 1_200, "prices": "p", "started_at": AT, "duration_ms": 900,
+    }  # fmt: skip
+    return stored(ModelCalled(**{**fields, **others}), EVALUATION)  # type: ignore[arg-type]  # fields by name
+
+
+def test_a_call_of_a_model_is_told_with_who_was_asked_how_it_ended_and_what_it_cost() -> None:
+    screen = Screen(width=1000)
+    screen.show(created())
+    assert (
+        screen.show(called(monitor_id=MONITOR))
+        == "09:05:07 · called      Frost  claude claude-haiku-4-5: ok, 0.0012 USD\n"
+    )
+    assert screen.show(called()) == "09:05:07 · called       claude claude-haiku-4-5: ok, 0.0012 USD\n"
+    lost = called(outcome=CallOutcome.RATE_LIMITED, is_estimated=True, message="claude said\x1b 429", model="a\nb")
+    assert (
+        screen.show(lost) == "09:05:07 ! called       claude a b: rate limited, at most 0.0012 USD (claude said 429)\n"
+    )
 
 
 def test_a_renamed_monitor_is_told_by_its_old_name_once_and_then_by_the_new() -> None:

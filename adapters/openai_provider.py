@@ -17,6 +17,7 @@ from adapters.provider_errors import (
     text,
 )
 from commands.asking import Inquiry, Reply
+from commands.unread import ENDINGS
 from domain.model_call import CallOutcome, TokenUsage
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _INCOMPLETE: Mapping[str, tuple[CallOutcome, str]] = {"max_output_tokens": _LIMI
 _ENDS_EARLY = (CallOutcome.TRUNCATED, "the provider says that the answer is not whole")
 _FAILED: Mapping[str, tuple[CallOutcome, str]] = {
     "server_error": (CallOutcome.OVERLOADED, "the provider failed while it answered"),
-    "rate_limit_exceeded": (CallOutcome.RATE_LIMITED, "too many requests for the provider"),
+    "rate_limit_exceeded": (CallOutcome.RATE_LIMITED, ENDINGS[CallOutcome.RATE_LIMITED]),
     "invalid_prompt": _REFUSED,
     "bio_policy": _REFUSED,
     "misalignment_policy_violation": _REFUSED,

@@ -235,7 +235,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     },
     "Status": {
         "status": "`ok` or `degraded`.",
-        "version": "The version of Vigil.",
+        "version": "The version of the program; that of the API is in `meta`.",
         "ai": "Who reads prompts and pages.",
     },
     "AiStatus": {"providers": "In order of preference.", "budget": "The installation's, for today (UTC)."},

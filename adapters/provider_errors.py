@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from commands.asking import Reply
+from commands.unread import ENDINGS
 from domain.model_call import CallOutcome, TokenUsage
 
 log = structlog.get_logger()
@@ -25,8 +26,8 @@ TOKENS_MAX = 10**9
 
 NOT_JSON = Reply(outcome=CallOutcome.MALFORMED, message="the provider's answer is not the JSON object it should be")
 NO_TEXT = "the answer has no text"
-AT_LIMIT = "the answer stops at the limit of its length"
-REFUSED = "the model will not answer"
+AT_LIMIT = ENDINGS[CallOutcome.TRUNCATED]
+REFUSED = ENDINGS[CallOutcome.REFUSED]
 UNSENT = "the request could not be made or sent"
 NOT_SEARCHED = "the model answered without having searched the web"
 
@@ -53,7 +54,8 @@ async def content_of(send: Awaitable[Any], *, seconds: float) -> bytes | Reply:
         async with asyncio.timeout(seconds):
             response = await send
     except TimeoutError:
-        return Reply(outcome=CallOutcome.TIMEOUT, message=f"no whole answer within {seconds:.3g} seconds")
+        message = f"{ENDINGS[CallOutcome.TIMEOUT]} ({seconds:.3g} seconds)"
+        return Reply(outcome=CallOutcome.TIMEOUT, message=message)
     except Exception as error:  # noqa: BLE001  an SDK raises what it likes, and a call ends in an outcome
         return _not_sent(error)
     if not 200 <= response.status_code < 300:
@@ -88,20 +90,20 @@ def _meaning(status: int, body: Fields) -> tuple[CallOutcome, str]:
         return CallOutcome.AUTH, "the account with the provider has no money left"
     match status:
         case 401 | 403:
-            return CallOutcome.AUTH, "the provider does not accept the key"
+            return CallOutcome.AUTH, ENDINGS[CallOutcome.AUTH]
         case 408:
             return CallOutcome.TIMEOUT, "the provider gave up waiting"
         case 429:
-            return CallOutcome.RATE_LIMITED, "too many requests for the provider"
+            return CallOutcome.RATE_LIMITED, ENDINGS[CallOutcome.RATE_LIMITED]
         case 404:
             return CallOutcome.BAD_REQUEST, "the provider knows no such model or address"
         case 413:
             return CallOutcome.BAD_REQUEST, "the request is too long for the provider"
         case _ if status >= 500:
-            return CallOutcome.OVERLOADED, "the provider does not work at present"
+            return CallOutcome.OVERLOADED, ENDINGS[CallOutcome.OVERLOADED]
         case _ if status < 400:
             return CallOutcome.BAD_REQUEST, "the provider's address points elsewhere, where no key is sent"
-    return CallOutcome.BAD_REQUEST, "the provider does not take such a request"
+    return CallOutcome.BAD_REQUEST, ENDINGS[CallOutcome.BAD_REQUEST]
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

@@ -65,7 +65,9 @@ async def examine() -> AsyncGenerator[Finding, None]:
     try:
         settings = read_settings()
     except SettingsInvalid as error:
-        yield failed("configuration", str(error).replace("\n", " "), "correct these settings, then run this again")
+        first, *mistakes = str(error).splitlines()
+        for mistake in mistakes or [first]:
+            yield failed("configuration", mistake.strip(), "correct this, then run this again")
         return
     configure_logs(settings)
     yield ok("configuration", "valid")

@@ -18,7 +18,10 @@ from domain.budget import dollars, micros_of
 from read_api.status import ProviderStatus, Statuses, StatusShape
 
 CHECK = "AI providers"
-ASK_THEM = "run `vigil ai check`: it asks each of them and names what would cure it, and ends the rest of one that answers well"
+ASK_THEM = (
+    "run `vigil ai check`: it asks each of them, tells what is wrong and what would cure it, and ends the rest of one that"
+    " answers well"
+)
 
 
 async def examine_ai(database_url: str, redis_url: str | None, settings: Settings) -> list[Finding]:
@@ -28,20 +31,20 @@ async def examine_ai(database_url: str, redis_url: str | None, settings: Setting
         return [ok(CHECK, "rules only: they read common prompts, and no model is set up")]
     if redis_url is None:
         return []
-    status = await _status(database_url, redis_url, settings)
+    status, spent_micros = await _status(database_url, redis_url, settings)
     models = [each for each in status.ai.providers if each.model is not None]
     nobody = not any(each.state in {"ok", "unknown"} for each in models)
-    return [*(_provider(each, nobody=nobody) for each in models), *_budget(status, settings)]
+    return [*(_provider(each, nobody=nobody) for each in models), *_budget(status, spent_micros, settings)]
 
 
-async def _status(database_url: str, redis_url: str, settings: Settings) -> StatusShape:
-    """What `GET /api/v1/status` tells."""
+async def _status(database_url: str, redis_url: str, settings: Settings) -> tuple[StatusShape, int]:
+    """What `GET /api/v1/status` tells, and what is spent today."""
     client = redis.from_url(redis_url, socket_timeout=CONNECT_SECONDS, socket_connect_timeout=CONNECT_SECONDS)
     breakers = RedisBreakers(client, namespace=settings.redis_namespace, holder="doctor", monotonic=time.monotonic)
     try:
         await _connected(client)
         async with open_pool(database_url, size_max=1) as pool:
-            return await Statuses(
+            statuses = Statuses(
                 pool,
                 breakers,
                 providers=settings.ai_providers,
@@ -49,7 +52,8 @@ async def _status(database_url: str, redis_url: str, settings: Settings) -> Stat
                 budget_micros=None if settings.ai_budget_day is None else micros_of(settings.ai_budget_day),
                 version=program_version(),
                 now=utc_now,
-            ).status()
+            )
+            return await statuses.status(), await statuses.spent_micros()
     finally:
         await breakers.close()
         await client.aclose()
@@ -82,14 +86,16 @@ def _said(each: ProviderStatus) -> str:
             until = "" if each.rests_until is None else f" until {each.rests_until:%H:%M:%S} UTC"
             what = "is asked by nobody" if each.state == "resting" else "is tried with one call"
             why = "" if each.because is None else f"; {why_unanswered(each.because)}"
-            return f"{what}{until}: {each.failures} calls failed since its last answer{why}"
+            failed = "1 call failed" if each.failures == 1 else f"{each.failures} calls failed"
+            since = ", and none of its latest was answered" if each.last_ok_at is None else " since its last answer"
+            return f"{what}{until}: {failed}{since}{why}"
 
 
-def _budget(status: StatusShape, settings: Settings) -> list[Finding]:
+def _budget(status: StatusShape, spent_micros: int, settings: Settings) -> list[Finding]:
     if settings.ai_budget_day is None:
         return []
-    limit = dollars(micros_of(settings.ai_budget_day))
+    message = f"{dollars(spent_micros)} of {dollars(micros_of(settings.ai_budget_day))} are spent today"
     if status.ai.budget == "spent":
-        message = f"the {limit} of today are spent; no model is asked before midnight UTC"
-        return [warning("AI budget", message, "raise VIGIL_AI_BUDGET_DAY, or wait")]
-    return [ok("AI budget", f"{limit} a day, and not spent")]
+        refused = f"{message}; a call that may cost more than the rest is refused until midnight UTC"
+        return [warning("AI budget", refused, "raise VIGIL_AI_BUDGET_DAY, or wait")]
+    return [ok("AI budget", message)]

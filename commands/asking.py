@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from commands.resting import Breakers, rest_seconds, told_of_rest
+from commands.unread import ENDINGS
 from domain.model_call import NOTHING_USED, UNAVAILABLE, CallOutcome, ModelCalled, OnBehalf, Task, TokenUsage
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ GARBAGE_ROUNDS_MAX = 2
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.5, 4.0
 """Before the second round, and the longest one; a provider may ask for another one that ends before the deadline."""
 
-NOT_OF_THE_FORM = "the answer is not of the form that was asked for"
+NOT_OF_THE_FORM = ENDINGS[CallOutcome.MALFORMED]
 NO_TIME = "no time was left to ask anybody"
 
 _GARBAGE = frozenset({CallOutcome.MALFORMED, CallOutcome.TRUNCATED})

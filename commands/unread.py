@@ -7,7 +7,7 @@ from domain.breaker import BreakerView
 from domain.fact import Fact
 from domain.model_call import CallOutcome
 
-_ENDINGS = {
+ENDINGS = {
     CallOutcome.TRUNCATED: "its answer was too long",
     CallOutcome.REFUSED: "it refused to answer",
     CallOutcome.MALFORMED: "its answer was not of the form that was asked for",
@@ -16,8 +16,9 @@ _ENDINGS = {
     CallOutcome.TIMEOUT: "there was no whole answer in time",
     CallOutcome.BAD_REQUEST: "it does not take such a request",
     CallOutcome.AUTH: "it does not take the key",
-    CallOutcome.BUDGET_EXCEEDED: "the money of the day is spent",
+    CallOutcome.BUDGET_EXCEEDED: "too little of the money of the day is left",
 }
+"""Of "it", the provider. A message that says no more than this begins with the same words."""
 
 
 def why_unread(outcome: CallOutcome, provider: str | None = None, message: str | None = None) -> str:
@@ -27,13 +28,18 @@ def why_unread(outcome: CallOutcome, provider: str | None = None, message: str |
 
 
 def why_unanswered(outcome: CallOutcome, message: str | None = None) -> str:
-    """For people: how the last attempt at an inquiry ended, or why there was none, of "it", the provider."""
-    return _ENDINGS[outcome] + (f" ({message})" if message else "")
+    """For people: how the last attempt at an inquiry ended, or why there was none, of "it", the provider. Nothing is told twice:
+    a message is told alone where it says that itself, as that of a budget always does."""
+    ending = ENDINGS[outcome]
+    if not message:
+        return ending
+    says_all = outcome is CallOutcome.BUDGET_EXCEEDED or message.startswith(ending)
+    return message if says_all else f"{ending} ({message})"
 
 
 def it_rests(view: BreakerView) -> str:
     """For people: that nobody asks this provider, and until when. Why goes without saying where its last failure tells it."""
-    why = "" if view.because is not CallOutcome.MALFORMED else f" because {_ENDINGS[view.because]}"
+    why = "" if view.because is not CallOutcome.MALFORMED else f" because {ENDINGS[view.because]}"
     if view.rest_seconds <= 0:
         return f"it rested{why}, and one call is trying it now"
     return f"it rests{why}, and is asked again {in_seconds(view.rest_seconds)}"

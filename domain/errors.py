@@ -85,7 +85,7 @@ class AiUnavailable(RuleViolation):
 
 
 class AiBudgetExceeded(RuleViolation):
-    """The money set aside for AI models is spent for today. Give facts and a condition yourself, or try again tomorrow (UTC)."""
+    """A call may cost more than is left for AI models today. Give facts and a condition yourself, or try again tomorrow (UTC)."""
 
     code = "AI_BUDGET_EXCEEDED"
 

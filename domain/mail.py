@@ -81,8 +81,8 @@ class RecoveredContent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BudgetContent(msgspec.Struct, frozen=True, kw_only=True):
-    """Tells a person that their budget for models is spent until `resets_at`, or, who runs the installation, that its budget
-    is. Amounts are in millionths of a US dollar."""
+    """Tells a person that their budget for models has run short until `resets_at`, or, who runs the installation, that its
+    budget has. Amounts are in millionths of a US dollar."""
 
     person_name: str
     timezone: str

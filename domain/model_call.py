@@ -26,7 +26,7 @@ class CallOutcome(StrEnum):
     `truncated`: the answer stops at the limit of its length; `refused`: the model will not answer; `malformed`: it is not of
     the shape that was asked for; `rate_limited`: too many requests (429); `overloaded`: the provider does not work (5xx, 529,
     no connection); `timeout`: no whole answer in time; `bad_request`: the provider does not take such a request; `auth`: it
-    does not take the key; `budget_exceeded`: nobody was asked, for the day's money is spent.
+    does not take the key; `budget_exceeded`: nobody was asked, for too little of the day's money is left.
     """
 
     OK = "ok"

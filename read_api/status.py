@@ -45,6 +45,8 @@ _SPENT = """
 select from event where stream_id = %(stream)s and (data->>'limit_micros')::bigint >= %(limit)s
 """
 
+_SPENDING = "select spent_micros from model_spending where scope = %(scope)s and day = %(day)s"
+
 
 class ProviderStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How a provider does, by its latest 200 calls of one day: `ok`: it answers; `failing`: none of these calls was
@@ -66,8 +68,8 @@ class ProviderStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AiStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Who reads prompts and pages, in order of preference. The installation's budget of the day is `ok`, or `spent`: then no
-    model is asked before midnight UTC."""
+    """Who reads prompts and pages, in order of preference. The installation's budget of the day is `ok`, or `spent`: a call
+    was refused because it may have cost more than is left, and such calls are until midnight UTC."""
 
     providers: tuple[ProviderStatus, ...]
     budget: Literal["ok", "spent"]
@@ -127,6 +129,11 @@ class Statuses:
         ai = AiStatus(providers=told, budget="spent" if is_spent else "ok")
         return StatusShape(status="ok" if is_well else "degraded", version=self._version, ai=ai)
 
+    async def spent_micros(self) -> int:
+        """What the installation has spent today, in millionths of a US dollar. Of no person, and told to who runs it alone."""
+        row = await fetch_row(self._pool, _SPENDING, {"scope": INSTALLATION, "day": day_of(self._now())})
+        return 0 if row is None else int(row["spent_micros"])
+
     async def _is_spent(self, now: datetime) -> bool:
         if self._budget_micros is None:
             return False
@@ -172,5 +179,6 @@ class StatusReads(Reads):
 
     @get("/", summary="Read whether the AI providers answer", responses=LIST_REFUSALS)
     async def read_status(self, request: AnyRequest, statuses: NamedDependency[Statuses]) -> Envelope[StatusShape]:
-        """Which providers answer and how fast, by the calls that were made lately, and whether the budget is spent."""
+        """Which providers answer and how fast, by the calls that were made lately, and whether the budget is spent; for everybody
+        who has a token."""
         return answer(request, await statuses.status())

@@ -250,12 +250,12 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
     ErrorCode(
         code="AI_BUDGET_EXCEEDED",
         status=422,
-        cause="The prompt needs an AI provider, and what models may cost is spent for today: of one person, or of the"
-        " installation. The message says which.",
+        cause="The prompt needs an AI provider, and a call may cost more than is left of what may be spent today: of one person, or"
+        " of the installation. The message says which, and how much is left.",
         cure="Give `facts` and `condition` yourself, which costs nothing, try again tomorrow (UTC), or ask the operator for a"
         " larger budget.",
-        example="The money set aside for AI models is spent for today. Give facts and a condition yourself, or try again"
-        " tomorrow (UTC).",
+        example="Of your AI budget of 0.50 USD for today 0.0012 USD is left, and this call may cost 0.0043 USD; the next budget"
+        " begins at midnight UTC. Give facts and a condition yourself, or try again then.",
         operations=(
             *("create_monitor", "replace_monitor", "change_monitor", "fork_monitor", "preview_monitor"),
             "backtest_monitor",

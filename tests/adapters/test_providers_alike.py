@@ -312,7 +312,7 @@ async def test_a_call_is_over_at_its_deadline_however_the_server_plays_for_time(
     async with place(kind, answer) as here:
         reply = await here.ask(seconds=0.3)
         assert here.server.count == 1
-    assert (reply.outcome, reply.message) == (CallOutcome.TIMEOUT, "no whole answer within 0.3 seconds")
+    assert (reply.outcome, reply.message) == (CallOutcome.TIMEOUT, "there was no whole answer in time (0.3 seconds)")
 
 
 async def test_an_hour_of_retry_after_is_told_and_not_slept(kind: Kind) -> None:

@@ -9,8 +9,10 @@ import httpx
 import psycopg
 import pytest
 
+from bootstrap.now_and_new import program_version
 from commands.caller import key_in_events
 from commands.http.error_catalogue import ERROR_CATALOGUE
+from commands.http.form import API_VERSION
 from tests.api.people import Installation, Json, Person, wish
 
 STATUS_OF = {entry.code: entry.status for entry in ERROR_CATALOGUE}
@@ -56,6 +58,18 @@ def safe(response: httpx.Response) -> bool:
     assert headers["Referrer-Policy"] == "no-referrer"
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     return True
+
+
+async def test_the_status_has_the_version_of_the_program_and_every_answer_that_of_the_api(ada: Person) -> None:
+    client = ada.installation.client
+    assert (await client.get("/api/v1/status")).status_code == 401, "a token is needed"
+    response = await ada.asks("GET", "/status")
+    assert response.status_code == 200
+    schema = (await client.get("/api/v1/docs/openapi.json")).json()
+    assert response.json()["data"]["version"] == program_version()
+    assert meta_of(response)["version"] == schema["info"]["version"] == API_VERSION
+    said = schema["components"]["schemas"]["Status"]["properties"]["version"]["description"]
+    assert said == "The version of the program; that of the API is in `meta`."
 
 
 async def test_a_creation_is_answered_with_the_thing_its_place_and_its_version(ada: Person) -> None:

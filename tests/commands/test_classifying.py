@@ -39,6 +39,7 @@ from commands.plan_answer import (
 from commands.plan_compiler import PlanCompiler, Wish
 from commands.plan_inquiry import EXAMPLES, INSTRUCTIONS, SELECTIONS, TYPES
 from domain.breaker import BreakerState, BreakerView
+from domain.budget import is_set_aside, is_spent
 from domain.classification import ClassifyRequest, Draft, Spent
 from domain.errors import (
     AiBudgetExceeded,
@@ -113,15 +114,17 @@ class Model:
 
 @dataclass
 class Books:
-    """Ledger, breakers and observers of a test. With `resting`, that is how everybody stands."""
+    """Ledger, breakers and observers of a test. After `budget` calls none is admitted, because of `why`. With
+    `resting`, that is how everybody stands."""
 
     budget: int | None = None
+    why: str = "your budget of today is spent"
     resting: BreakerView | None = None
     calls: list[PlannedCall] = field(default_factory=list)
 
     async def admit(self, call: PlannedCall) -> str | None:
         if self.budget is not None and len(self.calls) >= self.budget:
-            return "your budget of today is spent"
+            return self.why
         self.calls.append(call)
         return None
 
@@ -496,6 +499,25 @@ def test_spent_money_is_told_as_that() -> None:
         classify(plan(), books=Books(budget=0))
     with pytest.raises(AiBudgetExceeded):  # also between the first answer and its repair
         classify(plan(condition="mention > 0"), books=Books(budget=1))
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        (
+            is_spent(ADA, 10_000, spent_micros=9_000, most_micros=2_000),
+            "the next budget begins at midnight UTC.",
+        ),
+        (
+            is_set_aside(ADA, 10_000),
+            "is set aside for calls under way until they have ended.",
+        ),
+    ],
+)
+def test_when_there_is_money_again_is_told_by_what_became_of_it(why: str, told: str) -> None:
+    with pytest.raises(AiBudgetExceeded) as refused:
+        classify(plan(), books=Books(budget=0, why=why))
+    assert refused.value.message.endswith(f" {told} Give facts and a condition yourself, or try again then.")
 
 
 def test_creating_a_monitor_waits_no_longer_than_it_may() -> None:

@@ -201,6 +201,23 @@ async def test_a_spent_budget_is_told_until_the_day_ends_or_the_limit_is_raised(
     assert (await read(installation))["ai"]["budget"] == "ok"
 
 
+async def test_what_is_spent_today_is_told_to_whoever_runs_it_and_to_nobody_else(
+    installation: Installation, application_pool: Pool
+) -> None:
+    assert await installation.statuses.spent_micros() == 0
+    async with application_pool.connection() as connection:
+        await connection.cursor().executemany(
+            "insert into model_spending (scope, day, spent_micros) values (%s, %s, %s)",
+            [
+                (INSTALLATION, day_of(AT), 396),
+                (INSTALLATION, day_of(AT - timedelta(days=1)), 7),
+                (uuid7(), day_of(AT), 5),
+            ],
+        )
+    assert await installation.statuses.spent_micros() == 396
+    assert set((await read(installation))["ai"]) == {"providers", "budget"}
+
+
 async def test_everybody_sees_the_same_and_nothing_of_anybody(installation: Installation) -> None:
     await installation.calls("claude", CallOutcome.OK)
     told = await asyncio.gather(*(read(installation, uuid7()) for _ in range(2)))

@@ -85,7 +85,7 @@ class AiUnavailable(RuleViolation):
 
 
 class AiBudgetExceeded(RuleViolation):
-    """A call may cost more than is left for AI models today. Give facts and a condition yourself, or try again tomorrow (UTC)."""
+    """A call may cost more than is left of today's AI budget. Give facts and a condition yourself, or try again after midnight UTC."""
 
     code = "AI_BUDGET_EXCEEDED"
 

@@ -6,6 +6,7 @@ The stand-ins are HTTP servers, asked through the real SDKs; what the right verd
 
 import argparse
 import asyncio
+import logging
 import random
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from uuid import UUID
 
 import msgspec
+import structlog
 from aiohttp import web
 from uuid_utils.compat import uuid7
 
@@ -309,6 +311,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory(prefix="vigil-faults-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # the server's own user must reach its folder

@@ -254,8 +254,8 @@ ERROR_CATALOGUE: tuple[ErrorCode, ...] = (
         " of the installation. The message says which, and how much is left.",
         cure="Give `facts` and `condition` yourself, which costs nothing, try again tomorrow (UTC), or ask the operator for a"
         " larger budget.",
-        example="Of your AI budget of 0.50 USD for today 0.0012 USD is left, and this call may cost 0.0043 USD; the next budget"
-        " begins at midnight UTC. Give facts and a condition yourself, or try again then.",
+        example="A call may cost more than is left of today's AI budget. Give facts and a condition yourself, or try again after"
+        " midnight UTC.",
         operations=(
             *("create_monitor", "replace_monitor", "change_monitor", "fork_monitor", "preview_monitor"),
             "backtest_monitor",

@@ -49,8 +49,8 @@ _last: ContextVar[tuple[Inquiry, str] | None] = ContextVar("last", default=None)
 
 
 class ModelTracing:
-    """Fulfils `commands.asking.Tracing` and `workers.batch_accounts.BatchTracing`. `provider` is whose spans these are, by default the one that is set for the
-    process."""
+    """Fulfils `commands.asking.Tracing` and `workers.batch_accounts.BatchTracing`. `provider` is whose spans
+    these are, by default the one that is set for the process."""
 
     def __init__(self, figures: ModelFigures | None = None, provider: TracerProvider | None = None) -> None:
         self.figures = figures or ModelFigures()

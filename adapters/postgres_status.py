@@ -61,7 +61,8 @@ select worker, extract(epoch from clock_timestamp() - max(beat_at))::float from 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How evaluations stand: slots that are ready and not handed out (up to 10,000) and how long the first has waited, slots
     that are handed out, evaluations asked for and not done, how late the oldest is that is handed out (slot or asked for;
-    one that waits for a batch only since it was handed out), those that were given up; and how long ago any worker of a kind last said that it is at work, in seconds."""
+    one that waits for a batch only since it was handed out), those that were given up; and how long ago any worker of a kind
+    last said that it is at work, in seconds."""
 
     ready: int
     slip_seconds: float

@@ -76,7 +76,8 @@ class EvaluationCompleted(Event, frozen=True, kw_only=True):
     `cost_micros` is in millionths of a US dollar, as is `saved_micros`: what models cost when they read before what was not
     read by them again. `provider` and `model` are who read last, now or when the same was read before: `rules` where no model was
     to read, `nobody` where none could, `unknown` where that was not remembered. `reason` says why an inconclusive verdict is one;
-    `held_since` since when what stands beside `held_for` in the condition has been met without a break; `program` is the version of Vigil that judged.
+    `held_since` since when what stands beside `held_for` in the condition has been met without a break; `program` is the
+    version of Vigil that judged.
     """
 
     monitor_id: UUID

@@ -88,9 +88,9 @@ def page() -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="module")
-def data_dir() -> Iterator[Path]:
-    """The folder of a Vigil that is up. Its one provider is a server of one's own, at a price."""
+@contextmanager
+def up_with_a_model(**more: str) -> Iterator[Path]:
+    """The folder of a Vigil that is up, with a person. Its one provider is a server of one's own, at a price."""
     with provider() as url, data_folder() as folder:
         (folder.parent / "vigil.toml").write_text(f'openai_base_url = "{url}"\n')
         running = RunningVigil(
@@ -101,6 +101,7 @@ def data_dir() -> Iterator[Path]:
             ai_providers="openai,rules",
             openai_model="own",
             ai_prices="own=1/2,stand-in-1=1/2",
+            **more,
         )
         running.ready()
         made = vigil("users", "create", EMAIL, "--name", "Ada", data_dir=str(folder), given=f"{PASSWORD}\n")
@@ -109,6 +110,12 @@ def data_dir() -> Iterator[Path]:
         running.ask(signal.SIGINT)
         assert running.exit_code() == 0
         assert working_in(folder) == []
+
+
+@pytest.fixture(scope="module")
+def data_dir() -> Iterator[Path]:
+    with up_with_a_model() as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 batches. None is sent: they are gathered for longer than a test takes."""
 
 import json
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +14,9 @@ import pytest
 
 from cli.monitor_lines import listed_lines, monitor_lines
 from domain.forecast import BATCHED
-from tests.cli.test_cli_costs import plainly, provider
+from tests.cli.test_cli_costs import plainly, up_with_a_model
 from tests.cli.test_cli_monitors import EMAIL, PASSWORD, Shell
-from tests.cli.vigil_process import SECONDS_MAX, RunningVigil, data_folder, vigil, working_in
+from tests.cli.vigil_process import SECONDS_MAX, vigil
 
 GONE = "gone:boolean=model:sold out"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -62,26 +61,8 @@ def site() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def data_dir() -> Iterator[Path]:
-    """The folder of a Vigil that is up."""
-    with provider() as url, data_folder() as folder:
-        (folder.parent / "vigil.toml").write_text(f'openai_base_url = "{url}"\n')
-        running = RunningVigil(
-            folder,
-            "up",
-            fetch_allow_networks="127.0.0.0/8",
-            log_level="error",
-            ai_providers="openai,rules",
-            openai_wire="responses",
-            openai_model="own",
-            ai_prices="own=1/2,stand-in-1=1/2",
-        )
-        running.ready()
-        made = vigil("users", "create", EMAIL, "--name", "Ada", data_dir=str(folder), given=f"{PASSWORD}\n")
-        assert made.returncode == 0, made.stderr
+    with up_with_a_model(openai_wire="responses") as folder:
         yield folder
-        running.ask(signal.SIGINT)
-        assert running.exit_code() == 0
-        assert working_in(folder) == []
 
 
 @pytest.fixture
